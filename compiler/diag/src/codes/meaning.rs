@@ -1,0 +1,4 @@
+//! 03xx: lints, about what a valid policy means.
+
+super::codes! {
+}

@@ -1,0 +1,4 @@
+//! 02xx: names that lead to other objects.
+
+super::codes! {
+}
