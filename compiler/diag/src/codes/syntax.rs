@@ -18,4 +18,5 @@ super::codes! {
     UNKNOWN_KIND_SKIPPED = 15, "unknown-kind-skipped", Note, "An object of a kind that says nothing about policy was skipped";
     SYMLINK_LOOP = 16, "symlink-loop", Warning, "A symbolic link leads back into its own folder";
     UNSUPPORTED_SCALAR = 17, "unsupported-scalar", Error, "The scalar has no JSON form, so the API server cannot take it";
+    AFTER_END = 18, "after-document-end", Warning, "Text after the end of a document is never read";
 }

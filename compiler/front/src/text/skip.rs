@@ -1,0 +1,129 @@
+//! Files that are no Kubernetes objects yet: templates and kustomize files.
+
+use super::{Chunk, Outcome};
+use crate::tree::{Node, Value};
+use crate::{SkipReason, Skipped};
+use portcullis_diag::codes::syntax as codes;
+use portcullis_diag::{Diagnostic, Span};
+
+/// What only a Helm template says.
+const HELM: [&str; 7] = [".Values", ".Release", ".Chart", "include \"", "template \"", "tpl ", "- if "];
+
+/// Whether a text is a template: it holds `{{` outside comments and quotes and could not be read as
+/// YAML, or it has a directive that only Helm knows.
+pub(super) fn template_text(text: &str, unreadable: bool) -> bool {
+    text.contains("{{")
+        && text.lines().any(|line| {
+            let mut from = 0;
+            while let Some(found) = line.get(from..).and_then(|rest| rest.find("{{")) {
+                let at = from + found;
+                let inside = line.get(at + 2..).unwrap_or("");
+                let inside = inside.split("}}").next().unwrap_or("");
+                match place(line, at) {
+                    Place::Comment => return false,
+                    Place::Plain if unreadable => return true,
+                    Place::Plain | Place::Quoted if HELM.iter().any(|word| inside.contains(word)) => {
+                        return true;
+                    }
+                    Place::Plain | Place::Quoted => from = at + 2,
+                }
+            }
+            false
+        })
+}
+
+enum Place {
+    Plain,
+    Quoted,
+    Comment,
+}
+
+/// What byte `at` of a line stands in, as far as the line alone tells.
+fn place(line: &str, at: usize) -> Place {
+    let mut quote = None;
+    let mut before = b' ';
+    for byte in line.bytes().take(at) {
+        match (quote, byte) {
+            (None, b'#') if before == b' ' || before == b'\t' => return Place::Comment,
+            // A quote in the middle of a word is an apostrophe.
+            (None, b'"' | b'\'') if !before.is_ascii_alphanumeric() => quote = Some(byte),
+            (Some(open), _) if open == byte && before != b'\\' => quote = None,
+            _ => {}
+        }
+        before = byte;
+    }
+    if quote.is_some() { Place::Quoted } else { Place::Plain }
+}
+
+/// Leaves a template out.
+pub(super) fn push_template(chunk: &Chunk<'_>, out: &mut Outcome) {
+    let at = chunk.text.find("{{").unwrap_or(0);
+    let rest = chunk.text.get(at..).unwrap_or("");
+    let line = rest.lines().next().unwrap_or("");
+    let end = line.find("}}").map_or(line.len(), |i| i + 2);
+    out.skipped.push(Skipped {
+        span: chunk.whole(),
+        reason: SkipReason::Template,
+        kind: kind_line(chunk.text),
+    });
+    out.diagnostics.push(
+        Diagnostic::new(codes::TEMPLATE_SKIPPED, "the template was skipped", chunk.span(at..at + end))
+            .label("filled in by Helm or another tool")
+            .help("render it first: helm template … | portcullis check -"),
+    );
+}
+
+/// The kind a template names, where it is no template itself.
+fn kind_line(text: &str) -> String {
+    let kind = text.lines().find_map(|line| line.strip_prefix("kind:")).map_or("", str::trim);
+    if kind.contains("{{") { String::new() } else { kind.to_owned() }
+}
+
+/// Leaves a kustomize file out.
+pub(super) fn push_kustomize(span: Span, kind: &str, out: &mut Outcome) {
+    out.skipped.push(Skipped { span, reason: SkipReason::Kustomize, kind: kind.to_owned() });
+    out.diagnostics.push(
+        Diagnostic::new(codes::PATCH_SKIPPED, "the kustomize file was skipped", first_byte(span))
+            .label("takes effect only through kustomize")
+            .help("build it first: kubectl kustomize … | portcullis check -"),
+    );
+}
+
+/// A whole document underlined helps nobody.
+fn first_byte(span: Span) -> Span {
+    Span::new(span.file, span.start, span.end.min(span.start + 1))
+}
+
+/// Whether the file's name says kustomize.
+pub(super) fn kustomize_name(name: &str) -> bool {
+    let base = name.rsplit(['/', '\\', ':']).next().unwrap_or(name);
+    matches!(base, "kustomization.yaml" | "kustomization.yml" | "Kustomization")
+}
+
+/// The kind of a kustomize file's root, if it is one: a kustomization or component, a patch with
+/// `$patch`, or a list of JSON patch operations.
+pub(super) fn kustomize_root(root: &Node) -> Option<String> {
+    let text = |key: &str| root.get(key).and_then(Node::as_str).unwrap_or("");
+    match &root.value {
+        Value::Map(_) => {
+            let kind = text("kind");
+            let ours = matches!(kind, "Kustomization" | "Component")
+                && text("apiVersion").starts_with("kustomize.config.k8s.io/");
+            (ours || has_patch_key(root)).then(|| kind.to_owned())
+        }
+        Value::Seq(items) => {
+            let operation = |item: &Node| item.get("op").is_some() && item.get("path").is_some();
+            (!items.is_empty() && items.iter().all(operation)).then(String::new)
+        }
+        _ => None,
+    }
+}
+
+/// Whether `$patch` occurs anywhere. Depth is bounded by the limit every tree keeps.
+fn has_patch_key(node: &Node) -> bool {
+    match &node.value {
+        Value::Map(entries) => entries.iter().any(|e| e.key == "$patch" || has_patch_key(&e.value)),
+        Value::Seq(items) => items.iter().any(has_patch_key),
+        _ => false,
+    }
+}
