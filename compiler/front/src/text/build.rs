@@ -44,7 +44,10 @@ struct Anchor {
 
 /// A mapping or sequence that is not closed yet.
 struct Frame {
+    /// The opening bracket; empty for a block collection.
     span: Span,
+    /// What its keys and values cover in the text, aliases at their own place.
+    cover: Option<Span>,
     items: Items,
     /// Levels below this one, so that an alias cannot exceed the depth either.
     height: usize,
@@ -135,11 +138,6 @@ impl Builder {
         }
     }
 
-    /// Whether a whole document has been read.
-    pub(super) fn has_roots(&self) -> bool {
-        self.built.documents > 0
-    }
-
     /// Notes that an unquoted scalar holds `{{`.
     pub(super) fn mark_template(&mut self) {
         self.built.template = true;
@@ -170,17 +168,20 @@ impl Builder {
             self.fail(errors::bad_key(span));
             Pending::Bad
         };
-        self.set_key(pending);
+        self.set_key(pending, span);
     }
 
     /// Takes a merge key, `<<`.
     pub(super) fn merge_key(&mut self, span: Span) {
-        self.set_key(Pending::Merge(span));
+        self.set_key(Pending::Merge(span), span);
     }
 
-    fn set_key(&mut self, pending: Pending) {
-        if let Some(Frame { items: Items::Map(fields), .. }) = self.stack.last_mut() {
+    fn set_key(&mut self, pending: Pending, place: Span) {
+        if let Some(frame) = self.stack.last_mut()
+            && let Items::Map(fields) = &mut frame.items
+        {
             fields.key = pending;
+            frame.cover = Some(frame.cover.map_or(place, |c| c.to(place)));
         }
     }
 
@@ -194,7 +195,15 @@ impl Builder {
             self.fail(errors::too_deep(span));
             return false;
         }
-        self.stack.push(Frame { span, items, height: 1, anchor, nodes_before: self.nodes, as_key });
+        self.stack.push(Frame {
+            span,
+            cover: None,
+            items,
+            height: 1,
+            anchor,
+            nodes_before: self.nodes,
+            as_key,
+        });
         true
     }
 
@@ -202,32 +211,29 @@ impl Builder {
     /// otherwise it ends with its last value.
     pub(super) fn close(&mut self, end: Option<Span>) {
         let Some(frame) = self.stack.pop() else { return };
-        let mut span = frame.span;
-        let last = match &frame.items {
-            Items::Seq(items) => items.last().map(|n| n.span),
-            Items::Map(fields) => fields.entries.last().map(|e| e.key_span.to(e.value.span)),
+        let span = match (end, frame.cover) {
+            (Some(end), _) => frame.span.to(end),
+            (None, Some(cover)) => cover,
+            (None, None) => frame.span,
         };
-        if let Some(last) = end.or(last) {
-            span = span.to(last);
-        }
         let value = match frame.items {
             Items::Seq(items) => Value::Seq(items),
             Items::Map(fields) => Value::Map(fields.entries),
         };
         let node = Node { span, value };
         if frame.as_key {
-            self.set_key(Pending::Bad);
+            self.set_key(Pending::Bad, span);
             return;
         }
         self.nodes += 1;
         let nodes = self.nodes - frame.nodes_before;
-        self.put(node, frame.height, frame.anchor, nodes);
+        self.put(node, span, frame.height, frame.anchor, nodes);
     }
 
     /// Takes a scalar as a value.
     pub(super) fn scalar(&mut self, value: Value, span: Span, anchor: usize) {
         self.nodes += 1;
-        self.put(Node { span, value }, 0, anchor, 1);
+        self.put(Node { span, value }, span, 0, anchor, 1);
     }
 
     /// Takes an alias of an anchor.
@@ -257,19 +263,20 @@ impl Builder {
         self.budget -= nodes;
         self.nodes += nodes;
         let node = anchor.node.clone();
-        self.put(node, height, 0, nodes);
+        self.put(node, span, height, 0, nodes);
     }
 
     /// Puts null where something went wrong, to read on.
     pub(super) fn null(&mut self, span: Span) {
         if self.wants_key() {
-            self.set_key(Pending::Bad);
+            self.set_key(Pending::Bad, span);
         } else {
-            self.put(Node { span, value: Value::Null }, 0, 0, 1);
+            self.put(Node { span, value: Value::Null }, span, 0, 0, 1);
         }
     }
 
-    fn put(&mut self, node: Node, height: usize, anchor: usize, nodes: usize) {
+    /// Adds a finished node of `nodes` nodes, `height` levels high, that the text has at `place`.
+    fn put(&mut self, node: Node, place: Span, height: usize, anchor: usize, nodes: usize) {
         if anchor != 0 {
             self.anchors.insert(anchor, Anchor { node: node.clone(), nodes, height });
         }
@@ -278,6 +285,7 @@ impl Builder {
             return;
         };
         frame.height = frame.height.max(height + 1);
+        frame.cover = Some(frame.cover.map_or(place, |c| c.to(place)));
         let mut findings = Vec::new();
         match &mut frame.items {
             Items::Seq(items) => items.push(node),
@@ -316,6 +324,25 @@ impl Builder {
             self.built.documents += 1;
             self.built.roots.push(root);
         }
+    }
+
+    /// Forgets the document under construction.
+    pub(super) fn abandon(&mut self) {
+        self.spoiled = false;
+        self.root = None;
+        self.end_document();
+    }
+
+    /// Makes one document of all that was read: kubectl reads no second one without `---`, so an
+    /// error behind the first spoils it.
+    pub(super) fn one_document(&mut self) {
+        if self.spoiled || self.root.is_some() {
+            self.end_document();
+        }
+        if self.built.unreadable {
+            self.built.roots.clear();
+        }
+        self.built.documents = self.built.documents.min(1);
     }
 
     /// Ends the chunk.

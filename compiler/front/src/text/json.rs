@@ -27,18 +27,21 @@ enum Want {
     Next,
 }
 
-/// Reads the chunk's values into `builder`; false if it is not JSON, which has been reported then.
-pub(super) fn read(chunk: &Chunk<'_>, builder: &mut Builder) -> bool {
-    match values(chunk, builder) {
-        Ok(()) => true,
-        Err(problem) => {
-            builder.fail(*problem);
-            false
-        }
-    }
+/// Where and why reading stopped.
+pub(super) struct Stop {
+    /// What is not JSON.
+    pub(super) problem: Diagnostic,
+    /// Byte of the chunk up to which whole values were read.
+    pub(super) whole: usize,
 }
 
-fn values(chunk: &Chunk<'_>, b: &mut Builder) -> Result<(), Box<Diagnostic>> {
+/// Reads the chunk's values into `builder`, up to the end or to what is not JSON.
+pub(super) fn read(chunk: &Chunk<'_>, builder: &mut Builder) -> Result<(), Box<Stop>> {
+    let mut whole = 0;
+    values(chunk, builder, &mut whole).map_err(|problem| Box::new(Stop { problem: *problem, whole }))
+}
+
+fn values(chunk: &Chunk<'_>, b: &mut Builder, whole: &mut usize) -> Result<(), Box<Diagnostic>> {
     let options = ScannerOptions {
         allow_single_quoted_strings: false,
         allow_hexadecimal_numbers: false,
@@ -111,6 +114,7 @@ fn values(chunk: &Chunk<'_>, b: &mut Builder) -> Result<(), Box<Diagnostic>> {
         }
         want = if open.is_empty() {
             b.end_document();
+            *whole = end;
             Want::Value
         } else {
             Want::Next

@@ -70,7 +70,7 @@ pub fn tree(file: FileId, name: &str, text: &str, chunk: Range<usize>) -> Outcom
     let chunk = Chunk { file, text: body.text, base: chunk.start + body.offset };
     if let Some(rest) = body.after_marker {
         out.documents = 1;
-        if skip::template_text(body.text, false) || skip::template_text(body.marker_line, false) {
+        if skip::template_text(body.marker_line, true) || skip::template_text(body.text, true) {
             skip::push_template(&chunk, &mut out);
         } else {
             let marker = Chunk { file, text: body.marker_line, base: chunk.base - body.marker_line.len() };
@@ -84,32 +84,44 @@ pub fn tree(file: FileId, name: &str, text: &str, chunk: Range<usize>) -> Outcom
     let first = chunk.text.trim_start().as_bytes().first();
     let named_json =
         name.len() > 5 && name.get(name.len() - 5..).is_some_and(|e| e.eq_ignore_ascii_case(".json"));
-    if matches!(first, Some(b'{' | b'[')) {
-        let mut builder = Builder::new(chunk.text.len());
-        let done = json::read(&chunk, &mut builder);
-        // kubectl reads on as YAML what is no JSON (flow style); keep the JSON error only where the
-        // file is named JSON or began as JSON.
-        if done || named_json || builder.has_roots() {
-            finish(name, &chunk, builder, &mut out);
-            return out;
+    let mut builder = Builder::new(chunk.text.len());
+    // Where YAML begins: kubectl reads JSON values as long as it can, then goes on as YAML.
+    let mut rest = 0;
+    if named_json || matches!(first, Some(b'{' | b'[')) {
+        match json::read(&chunk, &mut builder) {
+            Ok(()) => rest = chunk.text.len(),
+            Err(stop) if named_json => {
+                builder.fail(stop.problem);
+                rest = chunk.text.len();
+            }
+            Err(stop) => {
+                builder.abandon();
+                rest = stop.whole;
+            }
         }
     }
-    let mut builder = Builder::new(chunk.text.len());
-    yaml::read(&chunk, &mut builder);
+    let tail = Chunk { text: chunk.text.get(rest..).unwrap_or(""), base: chunk.base + rest, ..chunk };
     finish(name, &chunk, builder, &mut out);
+    if !split::is_blank(tail.text) {
+        let mut builder = Builder::new(tail.text.len());
+        yaml::read(&tail, &mut builder);
+        finish(name, &tail, builder, &mut out);
+    }
     out
 }
 
 /// Takes what was built, unless it turns out to be a template or a kustomize file.
 fn finish(name: &str, chunk: &Chunk<'_>, builder: Builder, out: &mut Outcome) {
     let built = builder.finish();
+    if built.documents == 0 {
+        return;
+    }
     out.documents += built.documents;
     if chunk.text.contains("{{") && (built.template || skip::template_text(chunk.text, built.unreadable)) {
-        out.documents = out.documents.max(1);
         skip::push_template(chunk, out);
         return;
     }
-    if skip::kustomize_name(name) && out.documents > 0 {
+    if skip::kustomize_name(name) {
         skip::push_kustomize(chunk.whole(), "Kustomization", out);
         return;
     }

@@ -10,49 +10,44 @@ use portcullis_diag::{Diagnostic, Span};
 const HELM: [&str; 7] = [".Values", ".Release", ".Chart", "include \"", "template \"", "tpl ", "- if "];
 
 /// Whether a text is a template: it holds `{{` outside comments and quotes and could not be read as
-/// YAML, or it has a directive that only Helm knows.
+/// YAML, or it has a directive that only Helm knows. Each line is taken by itself, which is exact
+/// enough: a quote that spans lines is rare where there are templates.
 pub(super) fn template_text(text: &str, unreadable: bool) -> bool {
-    text.contains("{{")
-        && text.lines().any(|line| {
-            let mut from = 0;
-            while let Some(found) = line.get(from..).and_then(|rest| rest.find("{{")) {
-                let at = from + found;
-                let inside = line.get(at + 2..).unwrap_or("");
-                let inside = inside.split("}}").next().unwrap_or("");
-                match place(line, at) {
-                    Place::Comment => return false,
-                    Place::Plain if unreadable => return true,
-                    Place::Plain | Place::Quoted if HELM.iter().any(|word| inside.contains(word)) => {
-                        return true;
-                    }
-                    Place::Plain | Place::Quoted => from = at + 2,
-                }
-            }
-            false
-        })
+    text.contains("{{") && text.lines().any(|line| template_line(line, unreadable))
 }
 
-enum Place {
-    Plain,
-    Quoted,
-    Comment,
-}
-
-/// What byte `at` of a line stands in, as far as the line alone tells.
-fn place(line: &str, at: usize) -> Place {
+fn template_line(line: &str, unreadable: bool) -> bool {
+    if !line.contains("{{") {
+        return false;
+    }
     let mut quote = None;
     let mut before = b' ';
-    for byte in line.bytes().take(at) {
+    let mut braces_until = 0;
+    for (at, byte) in line.bytes().enumerate() {
         match (quote, byte) {
-            (None, b'#') if before == b' ' || before == b'\t' => return Place::Comment,
+            (None, b'#') if before == b' ' || before == b'\t' => return false,
             // A quote in the middle of a word is an apostrophe.
             (None, b'"' | b'\'') if !before.is_ascii_alphanumeric() => quote = Some(byte),
             (Some(open), _) if open == byte && before != b'\\' => quote = None,
+            (_, b'{') if before == b'{' => {
+                if quote.is_none() && unreadable {
+                    return true;
+                }
+                // Each directive is looked at once, however many braces it holds.
+                if at >= braces_until {
+                    let inside = line.get(at + 1..).unwrap_or("");
+                    let inside = inside.split("}}").next().unwrap_or("");
+                    if HELM.iter().any(|word| inside.contains(word)) {
+                        return true;
+                    }
+                    braces_until = at + 1 + inside.len();
+                }
+            }
             _ => {}
         }
         before = byte;
     }
-    if quote.is_some() { Place::Quoted } else { Place::Plain }
+    false
 }
 
 /// Leaves a template out.

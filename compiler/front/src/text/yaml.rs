@@ -18,6 +18,11 @@ enum Ask<'a> {
 
 /// Reads the chunk's document into `builder`.
 pub(super) fn read(chunk: &Chunk<'_>, builder: &mut Builder) {
+    events(chunk, builder);
+    builder.one_document();
+}
+
+fn events(chunk: &Chunk<'_>, builder: &mut Builder) {
     if let Some(at) = chunk.text.bytes().position(is_control) {
         builder.fail(yaml_errors::control_character(chunk, at));
         return;
