@@ -50,8 +50,8 @@ pub fn generate(shape: &Shape) -> Generated {
     Generated { policies, cluster: yaml, change }
 }
 
-/// The objects of [`Generated::cluster`] as JSON: a `List` with one object per line. Reads several times
-/// faster than YAML, so this is how snapshots of big clusters are kept.
+/// The objects of [`Generated::cluster`] as JSON: a `List` with one object per line. The simpler
+/// language to read fast, so this is how snapshots of big clusters are kept.
 pub fn cluster_json(shape: &Shape) -> String {
     let cluster = Cluster::new(shape);
     let mut json = String::from("{\"apiVersion\":\"v1\",\"kind\":\"List\",\"items\":[\n");
