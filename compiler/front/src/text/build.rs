@@ -17,7 +17,7 @@ pub(super) struct Built {
     pub(super) unreadable: bool,
     /// Documents seen, empty ones not counted.
     pub(super) documents: usize,
-    /// Whether an unquoted scalar holds `{{`.
+    /// Whether a scalar shows that this is a template.
     pub(super) template: bool,
 }
 
@@ -138,9 +138,13 @@ impl Builder {
         }
     }
 
-    /// Notes that an unquoted scalar holds `{{`.
-    pub(super) fn mark_template(&mut self) {
-        self.built.template = true;
+    /// Looks at a scalar that may show the document to be a template.
+    pub(super) fn suspect(&mut self, text: &str, quoted: bool) {
+        let path = self.stack.iter().filter_map(|frame| match &frame.items {
+            Items::Map(Fields { key: Pending::Key(key, _), .. }) => Some(key.as_str()),
+            _ => None,
+        });
+        self.built.template = self.built.template || super::skip::template_scalar(text, quoted, path);
     }
 
     /// Adds an error that makes the document unreadable.

@@ -11,7 +11,6 @@ use jsonc_parser::{ParseStringErrorKind, Scanner, ScannerOptions};
 use portcullis_diag::codes::syntax as codes;
 use portcullis_diag::{Diagnostic, Fate, Span};
 use smol_str::SmolStr;
-use std::borrow::Cow;
 
 /// What may come next.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -135,12 +134,11 @@ fn number(b: &mut Builder, text: &str, span: Span) {
     let integer =
         text.parse::<i128>().ok().filter(|i| (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(i));
     let value = integer.map(Value::Int).or_else(|| text.parse().ok().and_then(scalar::json_float));
-    match value {
-        Some(value) => b.scalar(value, span, 0),
-        None => {
-            b.fail(errors::unsupported_scalar(text, span));
-            b.null(span);
-        }
+    if let Some(value) = value {
+        b.scalar(value, span, 0);
+    } else {
+        b.fail(errors::unsupported_scalar(text, span));
+        b.null(span);
     }
 }
 
@@ -161,18 +159,12 @@ fn only_json_space(chunk: &Chunk<'_>, gap: std::ops::Range<usize>) -> Result<(),
     }
 }
 
-/// Raw control characters, which the scanner lets pass. Only a borrowed text can hold one that was
-/// not written as an escape; an owned one is checked in the source by its escapes.
-fn no_control(chunk: &Chunk<'_>, text: &Cow<'_, str>, start: usize) -> Result<(), Box<Diagnostic>> {
-    let raw = match text {
-        Cow::Borrowed(raw) => *raw,
-        // The source between the quotes; it ends at the latest where the next quote would.
-        Cow::Owned(_) => return raw_control(chunk, start),
-    };
-    if raw.bytes().all(|b| b >= 0x20) { Ok(()) } else { raw_control(chunk, start) }
-}
-
-fn raw_control(chunk: &Chunk<'_>, start: usize) -> Result<(), Box<Diagnostic>> {
+/// Raw control characters in the string at byte `start`, which the scanner lets pass. A text that
+/// was decoded may hold some that were written as escapes, so then the source is asked.
+fn no_control(chunk: &Chunk<'_>, text: &str, start: usize) -> Result<(), Box<Diagnostic>> {
+    if text.bytes().all(|b| b >= 0x20) {
+        return Ok(());
+    }
     let mut escaped = false;
     for (i, byte) in chunk.text.bytes().enumerate().skip(start + 1) {
         match byte {

@@ -70,7 +70,7 @@ pub fn tree(file: FileId, name: &str, text: &str, chunk: Range<usize>) -> Outcom
     let chunk = Chunk { file, text: body.text, base: chunk.start + body.offset };
     if let Some(rest) = body.after_marker {
         out.documents = 1;
-        if skip::template_text(body.marker_line, true) || skip::template_text(body.text, true) {
+        if skip::template_text(body.marker_line) || skip::template_text(body.text) {
             skip::push_template(&chunk, &mut out);
         } else {
             let marker = Chunk { file, text: body.marker_line, base: chunk.base - body.marker_line.len() };
@@ -116,15 +116,17 @@ fn finish(name: &str, chunk: &Chunk<'_>, builder: Builder, out: &mut Outcome) {
     if built.documents == 0 {
         return;
     }
-    out.documents += built.documents;
-    if chunk.text.contains("{{") && (built.template || skip::template_text(chunk.text, built.unreadable)) {
+    if built.template || (built.unreadable && skip::template_text(chunk.text)) {
+        out.documents += 1;
         skip::push_template(chunk, out);
         return;
     }
     if skip::kustomize_name(name) {
+        out.documents += 1;
         skip::push_kustomize(chunk.whole(), "Kustomization", out);
         return;
     }
+    out.documents += built.documents;
     out.diagnostics.extend(built.diagnostics);
     for root in built.roots {
         match skip::kustomize_root(&root) {

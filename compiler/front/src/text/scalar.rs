@@ -129,14 +129,15 @@ pub(super) fn value(scalar: Scalar, text: &str) -> Option<Value> {
     })
 }
 
+/// 2^63: every integral double below it is an i64, exactly.
+const LIMIT: f64 = 9_223_372_036_854_775_808.0;
+
 /// kubectl passes numbers through JSON, where `8080.0` and `8e3` are written, and then read again,
 /// as integers.
 pub(super) fn json_float(f: f64) -> Option<Value> {
     if !f.is_finite() {
         return None;
     }
-    // 2^63: every integral double below it is an i64, exactly.
-    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
     #[expect(clippy::cast_possible_truncation, reason = "within the range of i64 and without a fraction")]
     let value = if f.fract() == 0.0 && (-LIMIT..LIMIT).contains(&f) {
         Value::Int(i128::from(f as i64))
@@ -171,10 +172,9 @@ fn float_key(f: f64) -> SmolStr {
     let scientific = format!("{f:e}");
     let Some((digits, exponent)) = scientific.split_once('e') else { return SmolStr::new(scientific) };
     let Ok(exponent) = exponent.parse::<i32>() else { return SmolStr::new(scientific) };
-    if exponent < -4 || exponent >= 6 {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        SmolStr::new(format!("{digits}e{sign}{:02}", exponent.unsigned_abs()))
-    } else {
-        SmolStr::new(format!("{f}"))
+    if (-4..6).contains(&exponent) {
+        return SmolStr::new(format!("{f}"));
     }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    SmolStr::new(format!("{digits}e{sign}{:02}", exponent.unsigned_abs()))
 }

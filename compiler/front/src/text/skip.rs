@@ -9,14 +9,31 @@ use portcullis_diag::{Diagnostic, Span};
 /// What only a Helm template says.
 const HELM: [&str; 7] = [".Values", ".Release", ".Chart", "include \"", "template \"", "tpl ", "- if "];
 
-/// Whether a text is a template: it holds `{{` outside comments and quotes and could not be read as
-/// YAML, or it has a directive that only Helm knows. Each line is taken by itself, which is exact
-/// enough: a quote that spans lines is rare where there are templates.
-pub(super) fn template_text(text: &str, unreadable: bool) -> bool {
-    text.contains("{{") && text.lines().any(|line| template_line(line, unreadable))
+/// Fields that hold other people's texts as they are: alerts, dashboards, files in a ConfigMap, and
+/// whole objects in a list. Braces there do not make a template of the document.
+const FOREIGN: [&str; 4] = ["annotations", "data", "stringData", "items"];
+
+/// Whether braces in a scalar under the keys `path` make a template of a readable document: unquoted
+/// ones do, quoted ones if only Helm could have meant them.
+pub(super) fn template_scalar<'a>(text: &str, quoted: bool, mut path: impl Iterator<Item = &'a str>) -> bool {
+    let braces = |t: &str| t.split("{{").skip(1).any(|rest| !quoted || helm(rest));
+    text.contains("{{") && braces(text) && !path.any(|key| FOREIGN.contains(&key))
 }
 
-fn template_line(line: &str, unreadable: bool) -> bool {
+/// Whether what follows `{{` is Helm's.
+fn helm(rest: &str) -> bool {
+    let inside = rest.split("}}").next().unwrap_or("");
+    HELM.iter().any(|word| inside.contains(word))
+}
+
+/// Whether a text that could not be read is a template: it holds `{{` outside comments and quotes, or
+/// a directive that only Helm knows. Each line is taken by itself, which is exact enough: a quote
+/// that spans lines is rare where there are templates.
+pub(super) fn template_text(text: &str) -> bool {
+    text.contains("{{") && text.lines().any(template_line)
+}
+
+fn template_line(line: &str) -> bool {
     if !line.contains("{{") {
         return false;
     }
@@ -29,19 +46,15 @@ fn template_line(line: &str, unreadable: bool) -> bool {
             // A quote in the middle of a word is an apostrophe.
             (None, b'"' | b'\'') if !before.is_ascii_alphanumeric() => quote = Some(byte),
             (Some(open), _) if open == byte && before != b'\\' => quote = None,
-            (_, b'{') if before == b'{' => {
-                if quote.is_none() && unreadable {
+            (None, b'{') if before == b'{' => return true,
+            (Some(_), b'{') if before == b'{' && at >= braces_until => {
+                let inside = line.get(at + 1..).unwrap_or("");
+                let inside = inside.split("}}").next().unwrap_or("");
+                if helm(inside) {
                     return true;
                 }
                 // Each directive is looked at once, however many braces it holds.
-                if at >= braces_until {
-                    let inside = line.get(at + 1..).unwrap_or("");
-                    let inside = inside.split("}}").next().unwrap_or("");
-                    if HELM.iter().any(|word| inside.contains(word)) {
-                        return true;
-                    }
-                    braces_until = at + 1 + inside.len();
-                }
+                braces_until = at + 1 + inside.len();
             }
             _ => {}
         }

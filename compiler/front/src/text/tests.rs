@@ -1,3 +1,5 @@
+#![allow(clippy::format_push_string, clippy::format_collect, reason = "small texts")]
+
 use super::*;
 use crate::SkipReason;
 use crate::tree::Value;
@@ -177,10 +179,7 @@ fn a_duplicate_key_is_reported_at_both_places_and_the_last_wins() {
 
 #[test]
 fn a_duplicate_is_found_among_many_keys_too() {
-    let mut text = String::new();
-    for i in 0..1000 {
-        text.push_str(&format!("k{i}: {i}\n"));
-    }
+    let mut text: String = (0..1000).map(|i| format!("k{i}: {i}\n")).collect();
     text.push_str("k500: x\nk1: y\n");
     let out = read(&text);
     assert_eq!(codes_of(&out), [codes::DUPLICATE_KEY; 2]);
@@ -237,7 +236,7 @@ fn aliases_that_double_each_other_are_stopped() {
     let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
     for i in 1..12 {
         let p = format!("*a{}", i - 1);
-        text.push_str(&format!("a{i}: &a{i} [{}]\n", vec![p; 9].join(", ")));
+        text += &format!("a{i}: &a{i} [{}]\n", vec![p; 9].join(", "));
     }
     assert_eq!(codes_of(&read(&text)), [codes::TOO_MANY_NODES]);
 }
@@ -246,7 +245,7 @@ fn aliases_that_double_each_other_are_stopped() {
 fn depth_is_limited_in_every_form() {
     let aliases = {
         let mut t = format!("a0: &a0 {}x{}\n", "[".repeat(60), "]".repeat(60));
-        t.push_str(&format!("a1: &a1 {}*a0{}\n", "[".repeat(60), "]".repeat(60)));
+        t += &format!("a1: &a1 {}*a0{}\n", "[".repeat(60), "]".repeat(60));
         t
     };
     let block: String = (0..120).map(|i| format!("{}a:\n", "  ".repeat(i))).collect();
@@ -443,6 +442,9 @@ fn templates_are_skipped_with_a_note() {
 fn braces_in_quotes_and_comments_are_no_template() {
     one("# {{ .Values.x }}\nsummary: \"{{ $labels.pod }} is down\"\n");
     one("text: |\n  {{ $labels.pod }}\n");
+    one("metadata:\n  annotations:\n    a: Pod {{ $labels.pod }}\n    b: \"{{ .Values.x }}\"\n");
+    one("kind: List\nitems:\n- spec: {a: \"{{ .Values.x }}\"}\n");
+    one("{\"a\": \"{{ .Values.x }}\"}");
     assert_eq!(codes_of(&read("a: \"{{ x }}\"\nb: [\n")), [codes::YAML_SYNTAX]);
     assert_eq!(codes_of(&read("# {{ x }}\nb: [\n")), [codes::YAML_SYNTAX]);
 }

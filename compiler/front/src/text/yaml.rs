@@ -34,6 +34,7 @@ fn events(chunk: &Chunk<'_>, builder: &mut Builder) {
     options.set_emit_comments(false);
     let braces = chunk.text.contains("{{");
     let mut documents = 0usize;
+    let mut deep = false;
     for event in Parser::new_from_str_with_options(chunk.text, options) {
         let (event, at) = match event {
             Ok(ok) => ok,
@@ -47,8 +48,8 @@ fn events(chunk: &Chunk<'_>, builder: &mut Builder) {
         let span = chunk.span(start..end);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                if braces && style == ScalarStyle::Plain && text.contains("{{") {
-                    builder.mark_template();
+                if braces && !matches!(style, ScalarStyle::Literal | ScalarStyle::Folded) {
+                    builder.suspect(&text, style != ScalarStyle::Plain);
                 }
                 let span = if matches!(style, ScalarStyle::Literal | ScalarStyle::Folded) {
                     block_span(chunk, start, end)
@@ -58,15 +59,9 @@ fn events(chunk: &Chunk<'_>, builder: &mut Builder) {
                 put_scalar(builder, &text, style, tag.as_deref(), span, anchor);
             }
             Event::MappingStart(_, anchor, _) => {
-                if !builder.open(Items::Map(Fields::default()), span, anchor) {
-                    return;
-                }
+                deep = !builder.open(Items::Map(Fields::default()), span, anchor);
             }
-            Event::SequenceStart(_, anchor, _) => {
-                if !builder.open(Items::Seq(Vec::new()), span, anchor) {
-                    return;
-                }
-            }
+            Event::SequenceStart(_, anchor, _) => deep = !builder.open(Items::Seq(Vec::new()), span, anchor),
             // A block collection ends without a sign of its own: the event is empty.
             Event::MappingEnd | Event::SequenceEnd => builder.close((end > start).then_some(span)),
             Event::Alias(id) => builder.alias(id, span),
@@ -83,6 +78,9 @@ fn events(chunk: &Chunk<'_>, builder: &mut Builder) {
             }
             Event::DocumentEnd => builder.end_document(),
             _ => {}
+        }
+        if deep {
+            return;
         }
     }
 }
@@ -108,25 +106,23 @@ fn put_scalar(b: &mut Builder, text: &str, style: ScalarStyle, tag: Option<&Tag>
         None if plain => scalar::plain(text),
         None | Some(Ask::Text) => Scalar::Str,
         Some(Ask::Plain) => scalar::plain(text),
-        Some(Ask::Core(name)) => match tagged(name, text) {
-            Some(scalar) => scalar,
-            None => {
+        Some(Ask::Core(name)) => {
+            if let Some(scalar) = tagged(name, text) {
+                scalar
+            } else {
                 b.fail(errors::wrong_tag(name, text, span));
                 b.null(span);
                 return;
             }
-        },
+        }
     };
     if b.wants_key() {
         b.key(scalar::key(resolved, text), span);
-        return;
-    }
-    match scalar::value(resolved, text) {
-        Some(value) => b.scalar(value, span, anchor),
-        None => {
-            b.fail(errors::unsupported_scalar(text, span));
-            b.null(span);
-        }
+    } else if let Some(value) = scalar::value(resolved, text) {
+        b.scalar(value, span, anchor);
+    } else {
+        b.fail(errors::unsupported_scalar(text, span));
+        b.null(span);
     }
 }
 
@@ -145,16 +141,15 @@ fn ask(tag: &Tag) -> Ask<'_> {
 fn tagged(tag: &str, text: &str) -> Option<Scalar> {
     let found = scalar::plain(text);
     Some(match (tag, found) {
-        ("str", _) => Scalar::Str,
         ("int", Scalar::Int(_))
         | ("bool", Scalar::Bool { .. })
         | ("null", Scalar::Null)
         | ("float", Scalar::Float(_)) => found,
         #[expect(clippy::cast_precision_loss, reason = "the tag asks for a float")]
         ("float", Scalar::Int(i)) => Scalar::Float(i as f64),
-        // Dates are passed on as text.
-        ("timestamp", Scalar::Str) => Scalar::Str,
-        ("int" | "bool" | "null" | "float" | "timestamp" | "binary", _) => return None,
+        ("int" | "bool" | "null" | "float" | "binary", _) => return None,
+        ("timestamp", other) if other != Scalar::Str => return None,
+        // A date is passed on as text, and so is what has `str` or a tag nobody resolves.
         _ => Scalar::Str,
     })
 }
