@@ -216,10 +216,14 @@ pub struct Entry {
     pub fqdns: Option<Spanned<Vec<FqdnSelector>>>,
     /// `toPorts`.
     pub to_ports: Option<Spanned<Vec<PortRule>>>,
-    /// `icmps`: the fields of all entries.
+    /// `icmps`: the fields of all entries. `icmps: []` is as if absent, `None`; entries without
+    /// fields (or with types that do not exist only) give an empty list, which allows nothing.
     pub icmps: Option<Spanned<Vec<IcmpField>>>,
     /// `authentication.mode`.
     pub authentication: Option<Spanned<AuthMode>>,
+    /// Peer fields (and `authentication`) of another section, such as `egressDeny.toFQDNs`: the API
+    /// server drops them, and what is left means something else (SEM-8.3).
+    pub dropped: Vec<Text>,
 }
 
 /// One `…CIDRSet` entry.
@@ -299,7 +303,8 @@ pub struct PortRule {
     pub http: Option<Spanned<Vec<HttpRule>>>,
     /// `rules.dns`.
     pub dns: Option<Spanned<Vec<FqdnSelector>>>,
-    /// `rules` fields that upstream removed and that vanish silently (SEM-8.4): kafka, l7, l7proto.
+    /// `rules` fields that upstream removed and that vanish silently (SEM-8.4): kafka, l7, l7proto;
+    /// in a deny rule `rules` itself, which deny rules do not have.
     pub dropped_rules: Vec<Text>,
     /// `listener`: its name.
     pub listener: Option<Text>,
