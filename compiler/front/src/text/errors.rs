@@ -51,6 +51,11 @@ pub(super) fn anchor_in_itself(span: Span) -> Diagnostic {
 }
 
 pub(super) fn bad_merge(span: Span, what: &str) -> Diagnostic {
+    let what = match what {
+        "null" => "nothing".to_owned(),
+        "array" | "integer" => format!("an {what}"),
+        _ => format!("a {what}"),
+    };
     unreadable(codes::BAD_MERGE, format!("the merge key `<<` cannot merge {what}"), span)
         .label("a mapping or a list of mappings is needed")
         .help("name an anchor of a mapping, e.g. `<<: *defaults`")
