@@ -81,8 +81,6 @@ pub enum Reason {
     Rules(Vec<RuleId>),
     /// The node's own host may always reach its pods (SEM-5.5).
     AllowLocalhost,
-    /// A pod reaching itself (SEM-7.2).
-    SamePod,
     /// No rule decided, and these turned default deny on; sorted. Empty when the cluster enforces
     /// policy on every endpoint (SEM-5.7).
     DefaultDeny(Vec<EnforcementId>),

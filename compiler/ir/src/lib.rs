@@ -28,4 +28,5 @@ pub use port::{L4, PortTerm, Ports};
 pub use rule::{
     Action, Direction, Enforcement, EnforcementId, Policy, PolicyId, PolicySet, Rule, RuleId, Subject, Tier,
 };
+pub use portcullis_front::ast::{AuthMode, Operator};
 pub use selector::{Requirement, Selector};

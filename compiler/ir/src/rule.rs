@@ -178,6 +178,26 @@ pub struct L7 {
 }
 
 impl L7 {
+    /// A text that is equal for two parts that ask the same, wherever they stand.
+    pub fn key(&self) -> String {
+        let text = |t: &Option<portcullis_front::ast::Text>| t.as_ref().map(|t| t.value.clone());
+        let mut http: Vec<String> = self
+            .http
+            .iter()
+            .map(|h| {
+                let headers: Vec<_> = h.headers.iter().map(|t| t.value.clone()).collect();
+                let matches: Vec<_> = h
+                    .header_matches
+                    .iter()
+                    .map(|m| (m.name.value.clone(), text(&m.value), text(&m.mismatch)))
+                    .collect();
+                format!("{:?}", (text(&h.method), text(&h.path), text(&h.host), headers, matches))
+            })
+            .collect();
+        http.sort();
+        format!("{:?}", (http, &self.dns, &self.server_names, &self.listener))
+    }
+
     /// The L7 part of a `toPorts` item, if it has one.
     pub fn of(rule: &PortRule) -> Option<Box<Self>> {
         let http = rule.http.as_ref().map(|h| h.value.clone()).unwrap_or_default();

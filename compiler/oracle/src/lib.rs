@@ -15,6 +15,8 @@ use std::net::IpAddr;
 /// Both sides of one flow. A side is `None` where that end is not a pod: it has no policy (SEM-7.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
+    /// The flow is one of a pod to itself, which passes whatever its sides say (SEM-7.2).
+    pub same_pod: bool,
     /// The source's egress.
     pub egress: Option<Decision>,
     /// The destination's ingress.
@@ -25,7 +27,9 @@ impl Outcome {
     /// A flow passes when both sides allow it (SEM-7.1).
     pub fn verdict(&self) -> Verdict {
         let denied = |d: &Option<Decision>| d.as_ref().is_some_and(|d| d.verdict == Verdict::Denied);
-        if denied(&self.egress) || denied(&self.ingress) { Verdict::Denied } else { Verdict::Allowed }
+        if self.same_pod {
+            Verdict::Allowed
+        } else if denied(&self.egress) || denied(&self.ingress) { Verdict::Denied } else { Verdict::Allowed }
     }
 }
 
@@ -47,7 +51,13 @@ impl Oracle<'_> {
             PeerRef::Endpoint(id) => Some(self.decide(*id, direction, peer, flow.port)),
             PeerRef::Reserved(_) | PeerRef::External { .. } => None,
         };
+        let one_pod = |p: &PeerRef| match p {
+            // A template stands for many pods; only a single pod is surely itself.
+            PeerRef::Endpoint(id) => self.cluster.endpoint(*id).is_some_and(|e| e.pods == 1),
+            PeerRef::Reserved(_) | PeerRef::External { .. } => false,
+        };
         Outcome {
+            same_pod: flow.from == flow.to && one_pod(&flow.from),
             egress: side(&flow.from, Direction::Egress, &flow.to),
             ingress: side(&flow.to, Direction::Ingress, &flow.from),
         }
@@ -61,10 +71,6 @@ impl Oracle<'_> {
         peer: &PeerRef,
         port: FlowPort,
     ) -> Decision {
-        if *peer == PeerRef::Endpoint(subject) && self.is_one_pod(subject) {
-            // SEM-7.2: a pod reaching itself.
-            return allowed(Reason::SamePod, Vec::new());
-        }
         if self.options.enforcement == EnforcementMode::Never {
             return allowed(Reason::NotEnforced, Vec::new()); // SEM-5.7
         }
@@ -120,11 +126,6 @@ impl Oracle<'_> {
             return Decision { verdict: Verdict::Denied, reason, matched: ids, redirect: false };
         }
         allowed(Reason::NotEnforced, ids)
-    }
-
-    /// A template stands for many pods; only a single pod is surely itself.
-    fn is_one_pod(&self, id: EndpointId) -> bool {
-        self.cluster.endpoint(id).is_some_and(|e| e.pods == 1)
     }
 
     /// SEM-5.7: mode `always`, and endpoints with the reserved:init label.

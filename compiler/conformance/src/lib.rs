@@ -1,0 +1,8 @@
+//! Compares every engine with verdicts recorded from Cilium's own policy engine.
+//!
+//! `scenario` reads the recorded form, one JSON object a line; `engines` asks each engine about
+//! each flow; `tally` counts and prints.
+
+pub mod engines;
+pub mod scenario;
+pub mod tally;

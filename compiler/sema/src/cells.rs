@@ -1,0 +1,206 @@
+//! Cells: for a subject class, the peers split into parts that have the same row.
+
+use crate::row::{Fallback, Meaning, Row};
+use crate::side::{Evaluation, SubjectClass, slot};
+use crate::universe::NodeId;
+use fixedbitset::FixedBitSet;
+use portcullis_ir::cluster::NamedPort;
+use portcullis_ir::{Direction, FlowPort, PortTerm, Ports, Reserved, Verdict};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// Peers of a subject class that share a row.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The peers.
+    pub peers: FixedBitSet,
+    /// Their row.
+    pub row: Rc<Row>,
+}
+
+/// What makes a row: the rules, the receiver's named ports if asked for, and the fallback.
+type RowKey = (Vec<u32>, Option<Vec<NamedPort>>, Fallback);
+
+/// Rows and parts, computed once.
+#[derive(Debug)]
+pub struct Cells<'e, 'a> {
+    /// What they are computed from.
+    pub evaluation: &'e Evaluation<'a>,
+    rows: RefCell<HashMap<RowKey, Rc<Row>>>,
+    parts: RefCell<HashMap<(usize, Direction, u32), Rc<Vec<Part>>>>,
+    host: Option<NodeId>,
+}
+
+impl<'e, 'a> Cells<'e, 'a> {
+    /// Nothing is computed before it is asked for.
+    pub fn new(evaluation: &'e Evaluation<'a>) -> Self {
+        let host = evaluation.universe.reserved(Reserved::Host);
+        Self { evaluation, rows: RefCell::default(), parts: RefCell::default(), host }
+    }
+
+    /// The parts of a class, disjoint, together every node, in order of their first peer.
+    pub fn parts(&self, side: usize, d: Direction, class: u32) -> Rc<Vec<Part>> {
+        let key = (side, d, class);
+        if let Some(found) = self.parts.borrow().get(&key) {
+            return Rc::clone(found);
+        }
+        let made = Rc::new(self.partition(side, d, class));
+        self.parts.borrow_mut().insert(key, Rc::clone(&made));
+        made
+    }
+
+    /// Forgets the parts, which are large; rows are small and stay.
+    pub fn forget_parts(&self) {
+        self.parts.borrow_mut().clear();
+    }
+
+    fn partition(&self, side: usize, d: Direction, class: u32) -> Vec<Part> {
+        let e = self.evaluation;
+        let Some(class) = e.classes.get(class) else { return Vec::new() };
+        let nodes = e.universe.len();
+        let mut all = FixedBitSet::with_capacity(nodes);
+        all.insert_range(..);
+        let mut parts: Vec<(FixedBitSet, Vec<u32>)> = vec![(all, Vec::new())];
+        for id in &class.rules {
+            let Some(peers) = e.meanings.get(*id).and_then(|m| e.peer_sets.get(m.peers)) else { continue };
+            let mut next = Vec::with_capacity(parts.len() + 1);
+            for (bits, rules) in parts {
+                let mut inside = bits.clone();
+                inside.intersect_with(peers);
+                if inside.is_clear() {
+                    next.push((bits, rules));
+                    continue;
+                }
+                let mut outside = bits;
+                outside.difference_with(peers);
+                let mut with = rules.clone();
+                with.push(*id);
+                next.push((inside, with));
+                if !outside.is_clear() {
+                    next.push((outside, rules));
+                }
+            }
+            parts = next;
+        }
+        let mut out = Vec::with_capacity(parts.len());
+        for (bits, rules) in parts {
+            self.finish(side, d, class, bits, &rules, &mut out);
+        }
+        out.sort_by_key(|p: &Part| p.peers.minimum());
+        out
+    }
+
+    /// Splits off what differs within a part for reasons other than rules: the host's own fallback,
+    /// and named ports of the peers.
+    fn finish(
+        &self,
+        side: usize,
+        d: Direction,
+        class: &SubjectClass,
+        mut bits: FixedBitSet,
+        rules: &[u32],
+        out: &mut Vec<Part>,
+    ) {
+        let e = self.evaluation;
+        if let Some(host) = self.host.filter(|h| bits.contains(h.index())) {
+            let fallback = self.fallback(side, d, class, host);
+            if fallback != class.fallback {
+                bits.set(host.index(), false);
+                let mut alone = FixedBitSet::with_capacity(e.universe.len());
+                alone.insert(host.index());
+                out.push(Part { peers: alone, row: self.row(rules, class.names.clone(), fallback) });
+            }
+        }
+        let by_peer = d == Direction::Egress
+            && rules.iter().filter_map(|m| e.meanings.get(*m)).any(|m| asks_for_names(&m.ports));
+        if !by_peer {
+            if !bits.is_clear() {
+                out.push(Part { peers: bits, row: self.row(rules, class.names.clone(), class.fallback) });
+            }
+            return;
+        }
+        let mut by_table: std::collections::BTreeMap<&[NamedPort], FixedBitSet> = std::collections::BTreeMap::new();
+        for n in bits.ones() {
+            let table = e.named_ports(side, NodeId(u32::try_from(n).unwrap_or(u32::MAX)));
+            by_table.entry(table).or_insert_with(|| FixedBitSet::with_capacity(e.universe.len())).insert(n);
+        }
+        for (table, peers) in by_table {
+            out.push(Part { peers, row: self.row(rules, Some(table.to_vec()), class.fallback) });
+        }
+    }
+
+    fn fallback(&self, side: usize, d: Direction, class: &SubjectClass, peer: NodeId) -> Fallback {
+        let localhost =
+            self.evaluation.sides.get(side).is_some_and(|s| s.input.options.allow_localhost);
+        if class.fallback == Fallback::DefaultDeny
+            && d == Direction::Ingress
+            && Some(peer) == self.host
+            && localhost
+        {
+            Fallback::Localhost // SEM-5.5
+        } else {
+            class.fallback
+        }
+    }
+
+    fn row(&self, rules: &[u32], names: Option<Vec<NamedPort>>, fallback: Fallback) -> Rc<Row> {
+        let key = (rules.to_vec(), names, fallback);
+        if let Some(row) = self.rows.borrow().get(&key) {
+            return Rc::clone(row);
+        }
+        let meanings: Vec<(u32, &Meaning)> =
+            rules.iter().filter_map(|id| self.evaluation.meanings.get(*id).map(|m| (*id, m))).collect();
+        let row = Rc::new(Row::new(&meanings, key.1.as_deref().unwrap_or(&[]), fallback));
+        self.rows.borrow_mut().insert(key, Rc::clone(&row));
+        row
+    }
+
+    /// The row of one group about one peer.
+    pub fn row_of(&self, side: usize, d: Direction, group: NodeId, peer: NodeId) -> Option<Rc<Row>> {
+        let e = self.evaluation;
+        let class = e.classes.get(e.class(side, d, group)?)?;
+        let rules: Vec<u32> = class
+            .rules
+            .iter()
+            .copied()
+            .filter(|m| {
+                e.meanings
+                    .get(*m)
+                    .and_then(|m| e.peer_sets.get(m.peers))
+                    .is_some_and(|p| p.contains(peer.index()))
+            })
+            .collect();
+        let by_peer = d == Direction::Egress
+            && rules.iter().filter_map(|m| e.meanings.get(*m)).any(|m| asks_for_names(&m.ports));
+        let names =
+            if by_peer { Some(e.named_ports(side, peer).to_vec()) } else { class.names.clone() };
+        Some(self.row(&rules, names, self.fallback(side, d, class, peer)))
+    }
+
+    /// The verdict of one group about one peer's flow, as the class engine sees it.
+    pub fn verdict(&self, side: usize, d: Direction, group: NodeId, peer: NodeId, port: FlowPort) -> Option<Verdict> {
+        let e = self.evaluation;
+        let class = e.class(side, d, group)?;
+        let parts = self.parts(side, d, class);
+        let part = parts.iter().find(|p| p.peers.contains(peer.index()))?;
+        part.row.at(crate::ports::coordinate(port)).map(|c| c.verdict)
+    }
+
+    /// Whether a group lets all its traffic through in a direction, whatever the peer: no rule
+    /// selects it and nothing turned default deny on.
+    pub fn is_open(&self, side: usize, d: Direction, group: NodeId) -> bool {
+        let e = self.evaluation;
+        e.sides.get(side).and_then(|s| s.class_of.get(slot(d))).is_some()
+            && e.class(side, d, group)
+                .and_then(|c| e.classes.get(c))
+                .is_some_and(|c| c.rules.is_empty() && c.fallback == Fallback::Open)
+    }
+}
+
+fn asks_for_names(ports: &Ports) -> bool {
+    match ports {
+        Ports::All => false,
+        Ports::Of(terms) => terms.iter().any(|t| matches!(t, PortTerm::Named(..))),
+    }
+}

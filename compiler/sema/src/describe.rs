@@ -1,0 +1,227 @@
+//! Names for sets of nodes: workloads, entities, addresses, DNS names; and short words for them.
+
+use crate::universe::{NodeId, NodeKind, Universe};
+use fixedbitset::FixedBitSet;
+use portcullis_ir::{Reserved, Workload};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A set of peers in words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerGroup {
+    /// Workloads, sorted, with the pods of each that are meant.
+    pub workloads: Vec<(Workload, u32)>,
+    /// Everything else: `world`, `host`, `10.0.0.0/8 except …`, `*.example.com`; sorted.
+    pub others: Vec<String>,
+    /// All of it in a few words: `shop/web`, `12 workloads in 3 namespaces and the world`.
+    pub summary: String,
+    /// Pods meant.
+    pub pods: u64,
+}
+
+impl PeerGroup {
+    /// How many distinct ends there are: workloads, and one for each other thing.
+    pub fn ends(&self) -> u64 {
+        (self.workloads.len() + self.others.len()) as u64
+    }
+}
+
+/// Identities that matter to a reader of a report; `init` and `unmanaged` pods are passing states.
+pub const SHOWN_RESERVED: [Reserved; 5] =
+    [Reserved::Host, Reserved::RemoteNode, Reserved::KubeApiserver, Reserved::Health, Reserved::Ingress];
+
+/// Whether a node is worth a word in a report.
+pub fn is_shown(node: &NodeKind) -> bool {
+    match node {
+        NodeKind::Group(_) | NodeKind::Region(_) | NodeKind::Name(_) => true,
+        NodeKind::Reserved(r) => SHOWN_RESERVED.contains(r),
+        NodeKind::Address(..) => false,
+    }
+}
+
+/// Names sets of one universe.
+#[derive(Debug)]
+pub struct Describer<'u> {
+    universe: &'u Universe,
+    /// Workloads in all, by namespace.
+    namespaces: BTreeMap<&'u str, BTreeSet<&'u Workload>>,
+    workloads: usize,
+    regions: [usize; 2],
+}
+
+impl<'u> Describer<'u> {
+    /// Counts what there is, so that "all of it" can be said.
+    pub fn new(universe: &'u Universe) -> Self {
+        let mut namespaces: BTreeMap<&str, BTreeSet<&Workload>> = BTreeMap::new();
+        let mut regions = [0; 2];
+        for (_, node) in universe.iter() {
+            match node {
+                NodeKind::Group(g) => {
+                    for (w, _) in &g.workloads {
+                        namespaces.entry(w.namespace.as_str()).or_default().insert(w);
+                    }
+                }
+                NodeKind::Region(r) => {
+                    if let Some(n) = regions.get_mut(usize::from(r.example.is_ipv6())) {
+                        *n += 1;
+                    }
+                }
+                _ => {}
+            }
+        }
+        let workloads = namespaces.values().map(BTreeSet::len).sum();
+        Self { universe, namespaces, workloads, regions }
+    }
+
+    /// A set in words.
+    pub fn group(&self, nodes: &FixedBitSet) -> PeerGroup {
+        let mut workloads: BTreeMap<&Workload, u32> = BTreeMap::new();
+        let mut others: BTreeSet<String> = BTreeSet::new();
+        let mut regions: [Vec<&crate::regions::Region>; 2] = [Vec::new(), Vec::new()];
+        let mut names = 0usize;
+        for n in nodes.ones() {
+            let Some(node) = self.universe.node(NodeId(u32::try_from(n).unwrap_or(u32::MAX))) else { continue };
+            match node {
+                NodeKind::Group(g) => {
+                    for (w, pods) in &g.workloads {
+                        *workloads.entry(w).or_insert(0) += pods;
+                    }
+                }
+                NodeKind::Reserved(r) if SHOWN_RESERVED.contains(r) => {
+                    others.insert(r.name().to_owned());
+                }
+                NodeKind::Region(r) => {
+                    if let Some(list) = regions.get_mut(usize::from(r.example.is_ipv6())) {
+                        list.push(r);
+                    }
+                }
+                NodeKind::Name(c) => {
+                    names += 1;
+                    others.insert(c.stands_for.to_string());
+                }
+                NodeKind::Address(ip, _) => {
+                    others.insert(ip.to_string());
+                }
+                NodeKind::Reserved(_) => {}
+            }
+        }
+        self.add_regions(&regions, names, &mut others);
+        let pods = workloads.values().map(|n| u64::from(*n)).sum();
+        let summary = self.summary(&workloads, &others);
+        PeerGroup {
+            workloads: workloads.into_iter().map(|(w, n)| (w.clone(), n)).collect(),
+            others: others.into_iter().collect(),
+            summary,
+            pods,
+        }
+    }
+
+    /// Whole families become `world`; else each region is named, nested ones as exceptions.
+    fn add_regions(&self, regions: &[Vec<&crate::regions::Region>; 2], names: usize, out: &mut BTreeSet<String>) {
+        let [v4, v6] = regions;
+        let [all4, all6] = self.regions;
+        if v4.len() == all4 && v6.len() == all6 && all4 + all6 > 0 {
+            if names > 0 {
+                // The whole world is meant: names are part of it.
+                let named: BTreeSet<String> = self
+                    .universe
+                    .iter()
+                    .filter_map(|(_, n)| match n {
+                        NodeKind::Name(c) => Some(c.stands_for.to_string()),
+                        _ => None,
+                    })
+                    .collect();
+                if named.iter().filter(|n| out.contains(*n)).count() == named.len() {
+                    for n in named {
+                        out.remove(&n);
+                    }
+                }
+            }
+            out.insert("world".to_owned());
+            return;
+        }
+        for (list, all, word) in [(v4, all4, "world (IPv4)"), (v6, all6, "world (IPv6)")] {
+            if list.len() == all && all > 0 {
+                out.insert(word.to_owned());
+                continue;
+            }
+            for r in list {
+                out.insert(self.region_text(r, list));
+            }
+        }
+        // A region inside another one of the set is part of its text.
+    }
+
+    fn region_text(&self, r: &crate::regions::Region, chosen: &[&crate::regions::Region]) -> String {
+        if !r.cut {
+            return r.prefix.to_string();
+        }
+        let left_out: Vec<String> = self
+            .universe
+            .iter()
+            .filter_map(|(_, n)| match n {
+                NodeKind::Region(other)
+                    if other.prefix != r.prefix
+                        && r.prefix.contains(&other.prefix)
+                        && !chosen.contains(&other) =>
+                {
+                    Some(other.prefix.to_string())
+                }
+                _ => None,
+            })
+            .collect();
+        let base = match (r.prefix.prefix_len(), r.prefix.addr().is_ipv6()) {
+            (0, false) => "world (IPv4)".to_owned(),
+            (0, true) => "world (IPv6)".to_owned(),
+            _ => r.prefix.to_string(),
+        };
+        match left_out.len() {
+            0 => base,
+            1..=3 => format!("{base} except {}", left_out.join(", ")),
+            n => format!("{base} except {n} named prefixes"),
+        }
+    }
+
+    fn summary(&self, workloads: &BTreeMap<&Workload, u32>, others: &BTreeSet<String>) -> String {
+        let mut parts = Vec::new();
+        let in_all = workloads.len();
+        let mut by_ns: BTreeMap<&str, Vec<&Workload>> = BTreeMap::new();
+        for w in workloads.keys() {
+            by_ns.entry(w.namespace.as_str()).or_default().push(w);
+        }
+        if in_all == self.workloads && in_all > 3 {
+            parts.push(format!("every workload in the cluster ({in_all})"));
+        } else if in_all <= 3 {
+            parts.extend(workloads.keys().map(|w| format!("{}/{}", w.namespace, w.name)));
+        } else if let [(ns, list)] = by_ns.iter().collect::<Vec<_>>().as_slice() {
+            let all = self.namespaces.get(*ns).map_or(0, BTreeSet::len);
+            parts.push(if all == list.len() {
+                format!("every workload in namespace {ns} ({all})")
+            } else {
+                format!("{} workloads in namespace {ns}", list.len())
+            });
+        } else {
+            parts.push(format!("{in_all} workloads in {} namespaces", by_ns.len()));
+        }
+        let mut rest: Vec<&String> = others.iter().collect();
+        if rest.len() > 4 {
+            let world = rest.iter().any(|o| o.as_str() == "world");
+            let n = rest.len() - usize::from(world);
+            rest.clear();
+            if world {
+                parts.push("the world".to_owned());
+            }
+            parts.push(format!("{n} entities and address ranges"));
+        }
+        parts.extend(rest.into_iter().map(|o| if o == "world" { "the world".to_owned() } else { o.clone() }));
+        join(&parts)
+    }
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn join(parts: &[String]) -> String {
+    match parts {
+        [] => "nothing".to_owned(),
+        [one] => one.clone(),
+        [init @ .., last] => format!("{} and {last}", init.join(", ")),
+    }
+}
