@@ -59,4 +59,6 @@ super::codes! {
     DOMAIN_NAMES_NOT_ACCEPTED = 156, "domain-names-not-accepted", Error, "domainNames in a rule that does not accept";
     NAMED_PORT_OUTSIDE = 157, "named-port-outside", Error, "A named port for peers that have none";
     TOO_LONG = 158, "too-long", Error, "A text longer than the schema allows";
+    EMPTY_LIST = 159, "empty-list", Error, "An empty list where the schema wants at least one item";
+    DUPLICATE_ITEM = 160, "duplicate-item", Error, "An item that occurs twice in a list that is a set";
 }

@@ -94,14 +94,12 @@ pub(super) fn required<'n>(r: &mut Reader<'_>, map: &Map<'n>, field: &str, what:
 
 fn priority(r: &mut Reader<'_>, node: &Node) -> Option<Spanned<i32>> {
     let number = r.integer(node, "priority")?;
-    match i32::try_from(number.value) {
-        Ok(value @ 0..=1000) => Some(Spanned::new(value, number.span)),
-        _ => {
-            let finding = refused(schema::OUT_OF_RANGE, number.span, "a priority goes from 0 to 1000");
-            r.report(finding.label("out of range"));
-            None
-        }
+    if let Ok(value @ 0..=1000) = i32::try_from(number.value) {
+        return Some(Spanned::new(value, number.span));
     }
+    let finding = refused(schema::OUT_OF_RANGE, number.span, "a priority goes from 0 to 1000");
+    r.report(finding.label("out of range"));
+    None
 }
 
 /// The single field of a mapping that must have exactly one.
@@ -239,11 +237,8 @@ fn peer(r: &mut Reader<'_>, node: &Node, field: &str) -> Option<ClusterPeer> {
 /// A list of one to 25 items.
 fn short_list<'n>(r: &mut Reader<'_>, entry: &'n Entry) -> &'n [Node] {
     let Some(items) = r.list(&entry.value, &entry.key) else { return &[] };
-    if items.is_empty() {
-        let finding = refused(schema::EMPTY_PEER, entry.value.span, format!("`{}` is empty", entry.key))
-            .label("names nothing");
-        r.report(finding.help("leave the peer out"));
-    }
+    r.at_least_one(items, entry.value.span, &entry.key, "leave the peer out");
+    r.distinct(items, &entry.key);
     r.at_most(items, 25, entry.value.span, &entry.key);
     items
 }

@@ -12,9 +12,8 @@ use portcullis_diag::codes::schema;
 pub(super) fn list(r: &mut Reader<'_>, node: &Node, form: Form) -> Option<Spanned<Vec<PortSpec>>> {
     let field = if form == Form::Current { "protocols" } else { "ports" };
     let items = r.list(node, field)?;
-    if form == Form::Current && items.is_empty() {
-        let finding = refused(schema::MISSING_PORT, node.span, "`protocols` is empty").label("no protocol");
-        r.report(finding.help("leave `protocols` out for every protocol and port"));
+    if form == Form::Current {
+        r.at_least_one(items, node.span, field, "leave `protocols` out for every protocol and port");
     }
     r.at_most(items, if form == Form::Current { 25 } else { 100 }, node.span, field);
     let ports = items.iter().filter_map(|n| if form == Form::Current { current(r, n) } else { older(r, n) });
@@ -89,15 +88,13 @@ fn bounds(r: &mut Reader<'_>, map: &Map<'_>, span: Span, protocol: Protocol) -> 
 
 fn number(r: &mut Reader<'_>, node: &Node, what: &str) -> Option<u16> {
     let number = r.integer(node, what)?;
-    match u16::try_from(number.value) {
-        Ok(port @ 1..) => Some(port),
-        _ => {
-            let finding = refused(schema::BAD_PORT, number.span, format!("{} is no port", number.value))
-                .label("not a port");
-            r.report(finding.help("a port goes from 1 to 65535; leave the ports out for every port"));
-            None
-        }
+    if let Ok(port @ 1..) = u16::try_from(number.value) {
+        return Some(port);
     }
+    let finding =
+        refused(schema::BAD_PORT, number.span, format!("{} is no port", number.value)).label("not a port");
+    r.report(finding.help("a port goes from 1 to 65535; leave the ports out for every port"));
+    None
 }
 
 /// A named port stands for whatever protocol the container gives it.

@@ -9,6 +9,7 @@ use crate::ast::{Spanned, Text};
 use crate::tree::{Entry, Node, Value};
 use portcullis_diag::codes::schema;
 use portcullis_diag::{Code, Diagnostic, Fate, ObjectRef, Span};
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
 /// Whose rules a value is held to.
@@ -216,6 +217,28 @@ impl<'o> Reader<'o> {
         }
     }
 
+    /// Reports a list that has no item and needs one.
+    pub(super) fn at_least_one(&mut self, items: &[Node], span: Span, what: &str, help: &str) {
+        if items.is_empty() {
+            let finding =
+                refused(schema::EMPTY_LIST, span, format!("`{what}` is empty")).label("needs an item");
+            self.report(finding.help(help));
+        }
+    }
+
+    /// Reports items that occur twice in a list of strings that is a set.
+    pub(super) fn distinct(&mut self, items: &[Node], what: &str) {
+        let mut seen = BTreeMap::new();
+        for item in items {
+            let Some(text) = item.as_str() else { continue };
+            if let Some(first) = seen.insert(text, item.span) {
+                let finding =
+                    refused(schema::DUPLICATE_ITEM, item.span, format!("`{text}` occurs twice in `{what}`"));
+                self.report(finding.label("again").also(first, "already here").help("remove one of them"));
+            }
+        }
+    }
+
     /// Reports a value of a wrong type. Always `None`, so that it can end a match.
     pub(super) fn wrong_type<T>(&mut self, node: &Node, what: &str, wanted: &str) -> Option<T> {
         let found = node.value.type_name();
@@ -265,6 +288,7 @@ fn hint<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
         ("ipBlock", "toCIDRSet"),
         ("toDNS", "toFQDNs"),
         ("icmp", "icmps"),
+        ("auth", "authentication"),
         ("fromService", "fromEndpoints"),
         ("labels", "matchLabels"),
     ];

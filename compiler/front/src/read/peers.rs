@@ -230,12 +230,9 @@ fn service(r: &mut Reader<'_>, node: &Node) -> Option<ServiceRef> {
     let name = named.and_then(|m| m.get("serviceName")).and_then(|n| r.text(n, "serviceName"));
     let named_in = named.and_then(|m| m.get("namespace")).and_then(|n| r.text(n, "namespace"));
     let selected_in = selected.and_then(|m| m.get("namespace")).and_then(|n| r.text(n, "namespace"));
-    let selector = selected.and_then(|m| match m.get("selector") {
-        Some(n) => selector::read(r, n, "selector"),
-        None => {
-            r.missing(m.span, "selector", "k8sServiceSelector");
-            None
-        }
+    let selector = selected.and_then(|m| {
+        let given = super::cluster::required(r, &m, "selector", "k8sServiceSelector")?;
+        selector::read(r, &given.value, "selector")
     });
     Some(ServiceRef { span: node.span, name, namespace: named_in.or(selected_in), selector })
 }

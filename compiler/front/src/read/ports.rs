@@ -71,10 +71,14 @@ fn port(r: &mut Reader<'_>, node: &Node) -> Option<PortSpec> {
     };
     let end = map.get("endPort").and_then(|n| end_port(r, n));
     let Some(given) = map.get("port") else {
-        let finding = inert(schema::MISSING_PORT, node.span, "a port entry has no `port`")
-            .label("no port")
-            .help("write `port: \"0\"` for every port");
-        r.report(finding);
+        let portless = matches!(protocol, Some(Protocol::Other(_)));
+        let help = if portless {
+            "write `port: \"0\"`, which is also right for protocols without ports"
+        } else {
+            "write `port: \"0\"` for every port"
+        };
+        let finding = inert(schema::MISSING_PORT, node.span, "a port entry has no `port`").label("no port");
+        r.report(finding.help(help));
         return None;
     };
     let text = r.text(given, "port")?;
@@ -171,13 +175,23 @@ pub(super) fn secret(r: &mut Reader<'_>, node: &Node) {
 }
 
 fn server_names(r: &mut Reader<'_>, map: &Map<'_>) -> Vec<Text> {
-    let names = map.get("serverNames").map_or_else(Vec::new, |n| r.texts(n, "serverNames"));
+    let Some(node) = map.get("serverNames") else { return Vec::new() };
+    let items = node.as_seq().unwrap_or_default();
+    if node.as_seq().is_some() {
+        r.at_least_one(items, node.span, "serverNames", "leave it out for every server name");
+    }
+    r.distinct(items, "serverNames");
+    let names = r.texts(node, "serverNames");
     for name in names.iter().filter(|n| !names::is_domain(&n.value, true)) {
         let finding =
             refused(schema::BAD_DOMAIN_NAME, name.span, format!("`{}` is no server name", name.value))
                 .label("not a domain name")
                 .help("use letters, digits, `-`, `_`, dots, and `*` for any part");
         r.report(finding);
+    }
+    for long in names.iter().filter(|n| n.value.len() > 255) {
+        let why = "a server name is longer than 255 bytes";
+        r.report(refused(schema::TOO_LONG, long.span, why).label("too long for a domain name"));
     }
     names
 }
@@ -202,23 +216,25 @@ fn listener(r: &mut Reader<'_>, map: &Map<'_>, place: Place) -> Option<Text> {
             refused(schema::OUT_OF_RANGE, priority.span, "a listener's priority goes from 1 to 100");
         r.report(finding.label("out of range"));
     }
-    let Some(name) = listener.get("name") else {
-        r.missing(listener.span, "name", "listener");
-        return None;
-    };
-    r.text(name, "name")
+    filled_name(r, &listener, "listener")
 }
 
 fn envoy_config(r: &mut Reader<'_>, node: &Node) {
     let Some(config) = r.strict(node, "envoyConfig", &["kind", "name"]) else { return };
-    if config.get("name").is_none() {
-        r.missing(config.span, "name", "envoyConfig");
-    }
-    config.get("name").and_then(|n| r.text(n, "name"));
+    filled_name(r, &config, "envoyConfig");
     if let Some(kind) = config.get("kind") {
         let kinds = [("CiliumEnvoyConfig", ()), ("CiliumClusterwideEnvoyConfig", ())];
         r.choice(kind, "kind", &kinds, schema::UNKNOWN_VALUE);
     }
+}
+
+/// A name that is given and not empty.
+fn filled_name(r: &mut Reader<'_>, map: &Map<'_>, what: &str) -> Option<Text> {
+    let name = map.get("name").and_then(|n| r.text(n, "name")).filter(|n| !n.value.is_empty());
+    if name.is_none() && map.get("name").is_none_or(|n| n.as_str() == Some("")) {
+        r.missing(map.span, "name", what);
+    }
+    name
 }
 
 #[cfg(test)]
