@@ -1,0 +1,124 @@
+//! What each command has to say, whatever the format.
+
+use portcullis_diag::Diagnostic;
+use portcullis_ir::{Direction, Verdict};
+use portcullis_sema::diff::{Cause, Review, RuleRef};
+use portcullis_sema::reach::Reach;
+
+/// Where the pods came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ClusterSource {
+    /// A cluster file or folder was given.
+    Given(String),
+    /// Workload templates and pods beside the policies.
+    Beside,
+    /// Nothing is known of any pod: the answer covers the policies' own selectors only.
+    #[default]
+    None,
+}
+
+/// What was looked at, so that nobody takes silence for safety.
+#[derive(Clone, Debug, Default)]
+pub struct Coverage {
+    /// Where the pods came from.
+    pub cluster: ClusterSource,
+    /// Files read.
+    pub files: usize,
+    /// Documents read.
+    pub documents: usize,
+    /// Policy objects that take part.
+    pub policies: usize,
+    /// Policy objects that do not: refused, inert or unreadable.
+    pub policies_left_out: usize,
+    /// Pods known.
+    pub pods: u64,
+    /// Workloads known.
+    pub workloads: usize,
+    /// Namespaces known.
+    pub namespaces: usize,
+    /// Pods on the host's network, which pod policy never concerns.
+    pub host_network: usize,
+    /// Documents left out on purpose, by reason, e.g. `("Helm template", 3)`.
+    pub skipped: Vec<(String, usize)>,
+    /// Anything else a reader must know to judge the answer; whole sentences.
+    pub notes: Vec<String>,
+}
+
+/// What `check` says.
+#[derive(Clone, Debug, Default)]
+pub struct CheckReport {
+    /// Findings in order of file and place.
+    pub diagnostics: Vec<Diagnostic>,
+    /// What was looked at.
+    pub coverage: Coverage,
+}
+
+/// What `diff` says.
+#[derive(Clone, Debug, Default)]
+pub struct DiffReport {
+    /// What the base side is called: a folder, a revision.
+    pub base: String,
+    /// What the head side is called.
+    pub head: String,
+    /// What changes.
+    pub review: Review,
+    /// Errors on the head side (or the base side) that leave an object out: while there is one,
+    /// the change cannot be judged safe.
+    pub blocking: Vec<Diagnostic>,
+    /// Other findings that the head side has and the base side has not.
+    pub diagnostics: Vec<Diagnostic>,
+    /// What was looked at.
+    pub coverage: Coverage,
+}
+
+/// One side of an explained flow.
+#[derive(Clone, Debug)]
+pub struct ExplainedSide {
+    /// Egress of the source or ingress of the destination.
+    pub direction: Direction,
+    /// The pod whose policy this is, in words.
+    pub subject: String,
+    /// Allowed or denied.
+    pub verdict: Verdict,
+    /// The cause.
+    pub cause: Cause,
+    /// Every rule that takes in the flow, deciding ones first.
+    pub matched: Vec<RuleRef>,
+    /// Rules that select the subject in this direction and do not take the flow in: the rule, and
+    /// why not in words (`its ports are TCP 8080`, `its peers are app=web`).
+    pub missed: Vec<(RuleRef, String)>,
+    /// What a proxy goes on to decide, if the flow is redirected.
+    pub l7: Option<String>,
+}
+
+/// What `explain` says.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// The source in words, e.g. `shop/web-1 (Deployment shop/web)`.
+    pub from: String,
+    /// The destination in words.
+    pub to: String,
+    /// `TCP 8080`.
+    pub port: String,
+    /// The whole verdict.
+    pub verdict: Verdict,
+    /// The sides that have policy; a side outside the cluster's pods has none.
+    pub sides: Vec<ExplainedSide>,
+    /// Anything else to know (an address that is a ClusterIP, a pod that reaches itself …).
+    pub notes: Vec<String>,
+    /// Errors that leave objects out of the answer.
+    pub blocking: Vec<Diagnostic>,
+    /// What was looked at.
+    pub coverage: Coverage,
+}
+
+/// What `reach` says.
+#[derive(Clone, Debug, Default)]
+pub struct ReachReport {
+    /// The answer.
+    pub reach: Reach,
+    /// Errors that leave objects out of the answer.
+    pub blocking: Vec<Diagnostic>,
+    /// What was looked at.
+    pub coverage: Coverage,
+}
