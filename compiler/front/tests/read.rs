@@ -14,7 +14,7 @@ fn read(text: &str) -> Parsed {
 
 /// A CiliumNetworkPolicy with one rule that selects `app: web`.
 fn policy(rule: &str) -> String {
-    let rule: String = rule.lines().map(|l| format!("  {l}\n")).collect();
+    let rule = format!("  {}\n", rule.replace('\n', "\n  "));
     format!(
         "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: web, namespace: shop}}\nspec:\n  \
          endpointSelector: {{matchLabels: {{app: web}}}}\n{rule}"

@@ -167,6 +167,12 @@ impl<'o> Reader<'o> {
     pub(super) fn integer(&mut self, node: &Node, what: &str) -> Option<Spanned<i128>> {
         match node.value {
             Value::Int(value) => Some(Spanned::new(value, node.span)),
+            // kubectl sends 80.0 as 80; beyond 2^53 a float is no integer to speak of.
+            Value::Float(value) if value.fract() == 0.0 && value.abs() < 9.0e15 => {
+                #[expect(clippy::cast_possible_truncation, reason = "integral and below 2^53")]
+                let whole = value as i128;
+                Some(Spanned::new(whole, node.span))
+            }
             _ => self.wrong_type(node, what, "integer"),
         }
     }

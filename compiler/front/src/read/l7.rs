@@ -36,9 +36,13 @@ pub(super) fn read(r: &mut Reader<'_>, map: &Map<'_>, rule: &mut PortRule, place
     }
     if let Some(dns) = rules.entry("dns") {
         rule.dns = fqdn::list(r, &dns.value, "dns");
-        // An empty list of DNS rules is held to the rules of HTTP.
-        let none = dns.value.as_seq().is_some_and(<[Node]>::is_empty);
-        if none { on_ports(r, rule, place, dns) } else { dns_on_ports(r, rule, place, dns) }
+        // The engine holds an empty list of DNS rules to the rules of HTTP.
+        if dns.value.as_seq().is_some_and(<[Node]>::is_empty) {
+            on_ports(r, rule, place, dns);
+            dns_needs_port(r, rule, dns);
+        } else {
+            dns_on_ports(r, rule, place, dns);
+        }
     }
     beside(r, map, entry, rule);
 }
@@ -63,7 +67,8 @@ fn nothing_left(r: &mut Reader<'_>, entry: &Entry, removed: &[&Entry]) {
 
 /// HTTP rules want TCP, a port, and no host policy.
 fn on_ports(r: &mut Reader<'_>, rule: &PortRule, place: Place, rules: &Entry) {
-    if place.host && (place.ingress() || rules.key == "http") {
+    let filled = !rules.value.as_seq().unwrap_or_default().is_empty();
+    if place.host && (place.ingress() || (filled && rules.key == "http")) {
         on_host(r, rules);
     }
     for port in &rule.ports {
@@ -87,11 +92,7 @@ fn dns_on_ports(r: &mut Reader<'_>, rule: &PortRule, place: Place, rules: &Entry
             .help("put them on the egress side of the clients");
         return r.report(finding);
     }
-    if rule.ports.is_empty() {
-        let finding =
-            inert(schema::DNS_PORTS, rules.key_span, "DNS rules stand on no port").label("needs a port");
-        r.report(finding.help("name the port of the DNS server, usually 53"));
-    }
+    dns_needs_port(r, rule, rules);
     for port in rule.ports.iter().filter(|p| p.end.is_some()) {
         let finding = inert(schema::DNS_PORTS, port.span, "DNS rules stand on a range of ports")
             .label("a range")
@@ -100,6 +101,14 @@ fn dns_on_ports(r: &mut Reader<'_>, rule: &PortRule, place: Place, rules: &Entry
         r.report(finding);
     }
     every_port(r, rule, rules);
+}
+
+fn dns_needs_port(r: &mut Reader<'_>, rule: &PortRule, rules: &Entry) {
+    if rule.ports.is_empty() {
+        let finding =
+            inert(schema::DNS_PORTS, rules.key_span, "DNS rules stand on no port").label("needs a port");
+        r.report(finding.help("name the port of the DNS server, usually 53"));
+    }
 }
 
 fn on_host(r: &mut Reader<'_>, rules: &Entry) {

@@ -33,6 +33,7 @@ use fields::{Dialect, Reader, refused};
 use kinds::{Kind, Plain};
 use portcullis_diag::codes::{schema, syntax};
 use portcullis_diag::{Diagnostic, Fate, ObjectRef, Severity};
+use rayon::prelude::*;
 use smol_str::SmolStr;
 
 /// Reads one document: an object, or a list of objects.
@@ -83,9 +84,22 @@ fn not_an_object(root: &Node, out: &mut Parsed) {
 fn list(root: &Node, api_version: &str, kind: &str, out: &mut Parsed) {
     let item = kind.strip_suffix("List").unwrap_or_default();
     let default = if item.is_empty() { ("", "") } else { (api_version, item) };
-    match root.get("items").and_then(Node::as_seq) {
-        Some(items) => items.iter().for_each(|node| object(node, default, out)),
-        None => skip(root, SkipReason::OtherKind, kind, out),
+    let Some(items) = root.get("items").and_then(Node::as_seq) else {
+        return skip(root, SkipReason::OtherKind, kind, out);
+    };
+    // A snapshot of a cluster is one long list.
+    let parts: Vec<Parsed> = items
+        .par_chunks(4096)
+        .map(|chunk| {
+            let mut part = Parsed::default();
+            chunk.iter().for_each(|node| object(node, default, &mut part));
+            part
+        })
+        .collect();
+    for part in parts {
+        out.objects.extend(part.objects);
+        out.diagnostics.extend(part.diagnostics);
+        out.skipped.extend(part.skipped);
     }
 }
 

@@ -102,6 +102,10 @@ fn peer(r: &mut Reader<'_>, node: &Node, what: &str) -> Option<NetworkPeer> {
 }
 
 fn port(r: &mut Reader<'_>, node: &Node) -> Option<NetworkPort> {
+    if node.is_null() {
+        // Decoded like a null rule: every port of the default protocol.
+        return Some(NetworkPort { span: node.span, port: None, end: None, protocol: Protocol::Tcp });
+    }
     let map = r.strict(node, "ports", &["port", "endPort", "protocol"])?;
     let protocol = match map.get("protocol") {
         None => Some(Protocol::Tcp),
