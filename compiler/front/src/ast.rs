@@ -319,7 +319,7 @@ pub struct PortRule {
 pub struct PortSpec {
     /// The whole entry.
     pub span: Span,
-    /// The port; number 0 is every port.
+    /// The port; number 0 is every port, unless `end` makes a range from 0 of it.
     pub port: PortValue,
     /// `endPort` where it widens the port: `end > port`, numeric ports only.
     pub end: Option<u16>,

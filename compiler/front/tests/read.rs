@@ -328,6 +328,15 @@ spec: {jobTemplate: {spec: {template: {metadata: {labels: {app: c}}, spec: {}}}}
 }
 
 #[test]
+fn an_object_whose_label_is_no_string_will_not_be_in_the_cluster() {
+    let parsed = read(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {template: {metadata: {labels: {canary: yes}}}}\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: p, labels: {version: 1}}\n",
+    );
+    assert_eq!(codes(&parsed), [schema::BOOLEAN_WORD, schema::WRONG_TYPE]);
+    assert!(parsed.objects.iter().all(|o| o.fate == Fate::Refused));
+}
+
+#[test]
 fn services_endpoints_nodes_and_ciliums_own_objects_are_read() {
     let parsed = read(
         r#"

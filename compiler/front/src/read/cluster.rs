@@ -35,8 +35,7 @@ pub(super) fn read(r: &mut Reader<'_>, root: &Node, form: Form) -> Option<Cluste
         r.strict(root, "a ClusterNetworkPolicy", &["apiVersion", "kind", "metadata", "spec", "status"])?;
     super::meta::check(r, &map, false);
     if form != Form::Current {
-        let message =
-            "read as a ClusterNetworkPolicy, which replaced this kind: Cilium does not enforce the older one";
+        let message = "this is read as a ClusterNetworkPolicy, which replaced its kind";
         let finding = Diagnostic::new(schema::OUTDATED_KIND, message, kind_span(root));
         r.report(
             finding

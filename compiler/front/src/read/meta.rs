@@ -64,6 +64,15 @@ pub(super) fn string_map(node: Option<&Node>) -> Vec<(SmolStr, SmolStr)> {
         .collect()
 }
 
+/// Reports labels of an object that is otherwise unchecked whose values are no strings: the API server
+/// refuses the object, so the pods it stands for will not be (SEM-8.7).
+pub(super) fn strings_only(r: &mut Reader<'_>, labels: Option<&Node>) {
+    let entries = labels.and_then(Node::as_map).unwrap_or_default();
+    for entry in entries.iter().filter(|e| !matches!(e.value.value, Value::Str(_) | Value::Null)) {
+        r.text(&entry.value, &entry.key);
+    }
+}
+
 /// Checks the metadata of a policy object as the API server does.
 pub(super) fn check(r: &mut Reader<'_>, root: &Map<'_>, namespaced: bool) {
     let Some(node) = root.get("metadata") else {

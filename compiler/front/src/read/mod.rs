@@ -92,7 +92,9 @@ fn list(root: &Node, api_version: &str, kind: &str, out: &mut Parsed) {
         .par_chunks(4096)
         .map(|chunk| {
             let mut part = Parsed::default();
-            chunk.iter().for_each(|node| object(node, default, &mut part));
+            for node in chunk {
+                object(node, default, &mut part);
+            }
             part
         })
         .collect();
@@ -169,12 +171,25 @@ fn plain_object(root: &Node, (api_version, kind): (&str, &str), plain: Plain, ou
             None => return skip(root, SkipReason::OtherKind, kind, out),
         },
     };
-    out.objects.push(Object {
-        api_version: SmolStr::new(api_version),
-        kind: SmolStr::new(kind),
-        meta: meta::lenient(root, plain.namespaced()),
-        span: root.span,
-        fate: Fate::Accepted,
-        body,
-    });
+    let meta = meta::lenient(root, plain.namespaced());
+    let reference = ObjectRef {
+        kind: kind.to_owned(),
+        namespace: meta.namespace.as_ref().map(|n| n.value.to_string()),
+        name: meta.name.value.to_string(),
+    };
+    let mut r = Reader::new(&mut out.diagnostics, reference, Dialect::Kubernetes);
+    meta::strings_only(&mut r, root.get("metadata").and_then(|m| m.get("labels")));
+    meta::strings_only(&mut r, plain_labels(root, plain, kind));
+    let fate = r.fate();
+    let (api_version, kind) = (SmolStr::new(api_version), SmolStr::new(kind));
+    out.objects.push(Object { api_version, kind, meta, span: root.span, fate, body });
+}
+
+/// The labels that an object has or selects beside those of its metadata.
+fn plain_labels<'n>(root: &'n Node, plain: Plain, kind: &str) -> Option<&'n Node> {
+    match plain {
+        Plain::Workload => pods::template(root, kind)?.get("metadata")?.get("labels"),
+        Plain::Service => root.get("spec")?.get("selector"),
+        _ => None,
+    }
 }

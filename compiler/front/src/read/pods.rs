@@ -25,8 +25,7 @@ pub(super) fn pod(root: &Node) -> Pod {
 /// Reads a kind with a pod template. `None` if it has no template.
 pub(super) fn workload(root: &Node, kind: &str) -> Option<Workload> {
     let spec_node = root.get("spec")?;
-    let job = if kind == "CronJob" { spec_node.get("jobTemplate")?.get("spec")? } else { spec_node };
-    let template = job.get("template")?;
+    let template = template(root, kind)?;
     let counted = matches!(kind, "Deployment" | "StatefulSet" | "ReplicaSet" | "ReplicationController");
     let replicas =
         spec_node.get("replicas").filter(|_| counted).and_then(integer).and_then(|n| u32::try_from(n).ok());
@@ -37,6 +36,13 @@ pub(super) fn workload(root: &Node, kind: &str) -> Option<Workload> {
         template_span: labels.map_or(template.span, |n| n.span),
         pod: template.get("spec").map_or_else(empty, spec),
     })
+}
+
+/// The pod template of a workload kind.
+pub(super) fn template<'n>(root: &'n Node, kind: &str) -> Option<&'n Node> {
+    let spec = root.get("spec")?;
+    let job = if kind == "CronJob" { spec.get("jobTemplate")?.get("spec")? } else { spec };
+    job.get("template")
 }
 
 fn empty() -> Pod {
