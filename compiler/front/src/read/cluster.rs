@@ -224,7 +224,7 @@ fn peer(r: &mut Reader<'_>, node: &Node, field: &str) -> Option<ClusterPeer> {
             let why = "`nodes` needs node labels in identities, which are off by default";
             let finding =
                 inert(schema::NODE_PEERS, entry.key_span, why).label("selects nodes by their labels");
-            r.report(finding.help("name the nodes' addresses in `networks`"));
+            r.report(finding.help("name the nodes' addresses in `networks`; only a Cilium with `enable-node-selector-labels` takes this"));
             ClusterPeerKind::Nodes(selector::read(r, &entry.value, "nodes")?)
         }
         "domainNames" => ClusterPeerKind::DomainNames(domain_names(r, entry)),

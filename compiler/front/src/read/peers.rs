@@ -113,7 +113,7 @@ pub(super) fn entry(r: &mut Reader<'_>, node: &Node, place: Place) -> Option<Ent
                     let why = format!("`{name}` needs node labels in identities, which are off by default");
                     let finding = inert(schema::NODE_PEERS, field.key_span, why)
                         .label("selects nodes by their labels")
-                        .help("use the entities host and remote-node, or ranges of node addresses");
+                        .help("use the entities host and remote-node; only a Cilium with `enable-node-selector-labels` takes this");
                     r.report(finding);
                 }
             }

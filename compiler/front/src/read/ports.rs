@@ -73,7 +73,7 @@ fn port(r: &mut Reader<'_>, node: &Node) -> Option<PortSpec> {
     let Some(given) = map.get("port") else {
         let portless = matches!(protocol, Some(Protocol::Other(_)));
         let help = if portless {
-            "write `port: \"0\"`, which is also right for protocols without ports"
+            "write `port: \"0\"`; only a Cilium with `enable-extended-ip-protocols` takes an entry without a port"
         } else {
             "write `port: \"0\"` for every port"
         };
