@@ -1,0 +1,187 @@
+//! Changes gathered into findings: subjects with the same peers, ports and cause are one group.
+
+use super::advice;
+use super::cause::{side_verdict, source};
+use super::changes::{Changes, Key, Sample, node};
+use super::model::{Example, Finding, FindingKind, PolicyChanges, SideChange, Totals};
+use super::{BASE, HEAD};
+use crate::describe::{Describer, PeerGroup};
+use crate::ports::PortSet;
+use crate::row::Cell;
+use crate::side::Evaluation;
+use crate::universe::{NodeId, NodeKind};
+use fixedbitset::FixedBitSet;
+use portcullis_ir::{Direction, FlowPort, Workload};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Gathers, ranks and counts.
+pub(super) fn gather(
+    e: &Evaluation<'_>,
+    describer: &Describer<'_>,
+    changes: &Changes,
+    policies: &PolicyChanges,
+) -> (Vec<Finding>, Totals) {
+    let mut findings = Vec::new();
+    for (key, (sample, hits)) in &changes.found {
+        // Subjects with the same peers on the same ports.
+        let mut groups: BTreeMap<(&PortSet, Vec<usize>), FixedBitSet> = BTreeMap::new();
+        for ((subject, ports), peers) in hits {
+            let mut bits: Vec<usize> = peers.ones().collect();
+            // A single pod does not talk to itself, which must not make its peers another set.
+            if is_single(e, *subject) && !bits.contains(&subject.index()) {
+                bits.push(subject.index());
+                bits.sort_unstable();
+            }
+            groups
+                .entry((ports, bits))
+                .or_insert_with(|| FixedBitSet::with_capacity(e.universe.len()))
+                .insert(subject.index());
+        }
+        for ((ports, peers), subjects) in groups {
+            findings.push(finding(e, describer, policies, key, sample, ports, &subjects, &peers, hits));
+        }
+    }
+    let findings: Vec<Finding> = {
+        let mut all: Vec<Finding> = findings.into_iter().flatten().collect();
+        all.sort_by(|a, b| {
+            (a.kind, Reverse(a.pods), Reverse(a.flows), &a.destinations.summary, &a.sources.summary, &a.ports).cmp(&(
+                b.kind,
+                Reverse(b.pods),
+                Reverse(b.flows),
+                &b.destinations.summary,
+                &b.sources.summary,
+                &b.ports,
+            ))
+        });
+        all
+    };
+    let totals = totals(&findings);
+    (findings, totals)
+}
+
+fn is_single(e: &Evaluation<'_>, id: NodeId) -> bool {
+    e.universe.group(id).is_some_and(|g| g.pods == 1)
+}
+
+#[expect(clippy::too_many_arguments, reason = "one call, each argument a different thing")]
+fn finding(
+    e: &Evaluation<'_>,
+    describer: &Describer<'_>,
+    policies: &PolicyChanges,
+    key: &Key,
+    sample: &Sample,
+    ports: &PortSet,
+    subjects: &FixedBitSet,
+    peers: &[usize],
+    hits: &BTreeMap<(NodeId, PortSet), FixedBitSet>,
+) -> Option<Finding> {
+    let mut peer_bits = FixedBitSet::with_capacity(e.universe.len());
+    peer_bits.extend(peers.iter().copied());
+    let first = subjects.minimum().map(node)?;
+    if subjects.count_ones(..) == 1 && is_single(e, first) {
+        // The subject was added to its own peers only to compare sets.
+        peer_bits.set(first.index(), false);
+    }
+    let real = hits.get(&(first, ports.clone()))?;
+    let peer = real.ones().map(node).find(|p| *p != first || !is_single(e, first));
+    let Some(peer) = peer.or_else(|| peer_bits.minimum().map(node)) else { return None };
+    let subject_group = describer.group(subjects);
+    let peer_group = describer.group(&peer_bits);
+    let flows = flows(&subject_group, &peer_group);
+    if flows == 0 {
+        return None;
+    }
+    let pods = union_pods(e, subjects, &peer_bits);
+    let near = side(e, key.found, first, &sample.near, sample.subject);
+    let far = sample.far.as_ref().map(|cells| side(e, key.found.other(), peer, cells, sample.peer));
+    let (sources, destinations, ingress, egress, from, to) = match key.found {
+        Direction::Ingress => (peer_group, subject_group, Some(near), far, peer, first),
+        Direction::Egress => (subject_group, peer_group, far, Some(near), first, peer),
+    };
+    let mut finding = Finding {
+        kind: key.kind,
+        sources,
+        destinations,
+        ports: ports.clone(),
+        egress,
+        ingress,
+        flows,
+        pods,
+        example: Example {
+            from: end(e, from),
+            to: end(e, to),
+            port: ports.example().map(port_text).unwrap_or_default(),
+        },
+        help: String::new(),
+        patch: String::new(),
+    };
+    let advice = advice::advise(e, &finding, policies);
+    finding.help = advice.0;
+    finding.patch = advice.1;
+    Some(finding)
+}
+
+/// A side before and after. The cells are those of the sample's subject; a group's own places are
+/// looked up where it is another one.
+fn side(e: &Evaluation<'_>, d: Direction, subject: NodeId, cells: &(Cell, Cell), sampled: NodeId) -> SideChange {
+    let at = if e.class(HEAD, d, subject) == e.class(HEAD, d, sampled) { subject } else { sampled };
+    let verdict = |side: usize, cell: &Cell| side_verdict(e, side, cell, &source(e, side, d, at, cell));
+    SideChange { direction: d, base: verdict(BASE, &cells.0), head: verdict(HEAD, &cells.1) }
+}
+
+/// Pairs of a source and a destination; a workload of one pod is no pair with itself.
+fn flows(a: &PeerGroup, b: &PeerGroup) -> u64 {
+    let own: BTreeSet<&Workload> = a.workloads.iter().filter(|(_, pods)| *pods <= 1).map(|(w, _)| w).collect();
+    let selves = b.workloads.iter().filter(|(w, pods)| *pods <= 1 && own.contains(w)).count() as u64;
+    (a.ends() * b.ends()).saturating_sub(selves)
+}
+
+fn union_pods(e: &Evaluation<'_>, a: &FixedBitSet, b: &FixedBitSet) -> u64 {
+    a.union(b).filter_map(|n| e.universe.group(node(n))).map(|g| u64::from(g.pods)).sum()
+}
+
+/// One end as `explain` takes it.
+pub(super) fn end(e: &Evaluation<'_>, id: NodeId) -> String {
+    match e.universe.node(id) {
+        Some(NodeKind::Group(g)) => {
+            g.workloads.first().map(|(w, _)| format!("{}/{}", w.namespace, w.name)).unwrap_or_default()
+        }
+        Some(NodeKind::Reserved(r)) => format!("entity:{}", r.name()),
+        Some(NodeKind::Region(r)) => r.example.to_string(),
+        Some(NodeKind::Name(n)) => n.example.to_string(),
+        Some(NodeKind::Address(ip, _)) => ip.to_string(),
+        None => String::new(),
+    }
+}
+
+/// What `explain --port` takes.
+fn port_text(p: FlowPort) -> String {
+    match p {
+        FlowPort::L4(l4, n) => format!("{n}/{}", l4.name()),
+        FlowPort::Icmp(false, t) => format!("{t}/ICMP"),
+        FlowPort::Icmp(true, t) => format!("{t}/ICMPv6"),
+        FlowPort::Protocol(n) => format!("0/{n}"),
+    }
+}
+
+fn totals(findings: &[Finding]) -> Totals {
+    let mut t = Totals::default();
+    let ends = |kind: FindingKind| -> u64 {
+        let all: BTreeSet<&Workload> = findings
+            .iter()
+            .filter(|f| f.kind == kind)
+            .flat_map(|f| f.sources.workloads.iter().chain(&f.destinations.workloads))
+            .map(|(w, _)| w)
+            .collect();
+        all.len() as u64
+    };
+    let flows = |kind: FindingKind| findings.iter().filter(|f| f.kind == kind).map(|f| f.flows).sum();
+    t.denied = flows(FindingKind::Denied);
+    t.allowed = flows(FindingKind::Allowed);
+    t.l7 = flows(FindingKind::L7);
+    t.denied_workloads = ends(FindingKind::Denied);
+    t.allowed_workloads = ends(FindingKind::Allowed);
+    t.l7_workloads = ends(FindingKind::L7);
+    t
+}
