@@ -13,9 +13,9 @@ pub(super) enum DefaultDeny {
 }
 
 impl Maker<'_> {
-    /// Denies what no other policy allows; half of the namespaces leave egress open.
+    /// Denies what no other policy allows; most namespaces leave egress open.
     pub(super) fn default_deny(&mut self) -> DefaultDeny {
-        let both = self.rng.chance(50);
+        let both = self.rng.chance(15);
         if self.rng.chance(50) {
             let spec = map([("endpointSelector", map([])), ("ingress", list([map([])]))]);
             return DefaultDeny::Cilium(if both { spec.with("egress", list([map([])])) } else { spec });
@@ -25,9 +25,13 @@ impl Maker<'_> {
     }
 }
 
-/// Lets every pod of a namespace ask the cluster's name server.
+/// Lets every pod of a namespace ask the cluster's name server, without closing anything else.
 pub(super) fn allow_dns() -> Doc {
-    map([("endpointSelector", map([])), ("egress", list([to_name_server()]))])
+    map([
+        ("endpointSelector", map([])),
+        ("enableDefaultDeny", map([("egress", false.into())])),
+        ("egress", list([to_name_server()])),
+    ])
 }
 
 /// The rule for the name server, with the DNS rules that names in policies need.

@@ -20,8 +20,9 @@ fn terms(port: Option<&PortValue>, end: Option<u16>, protocol: Protocol) -> Vec<
     protocols(protocol)
         .iter()
         .map(|l4| match port {
-            // Port 0 is every port of the protocol (SEM-2.6).
-            None | Some(PortValue::Number(0)) => PortTerm::Range(*l4, 0, u16::MAX),
+            None => PortTerm::Range(*l4, 0, u16::MAX),
+            // Port 0 is every port of the protocol (SEM-2.6), unless it begins a range.
+            Some(PortValue::Number(0)) => PortTerm::Range(*l4, 0, end.unwrap_or(u16::MAX)),
             Some(PortValue::Number(n)) => PortTerm::Range(*l4, *n, end.unwrap_or(*n).max(*n)),
             Some(PortValue::Name(name)) => PortTerm::Named(*l4, name.clone()),
         })

@@ -19,13 +19,16 @@ use portcullis_ir::{Direction, Verdict};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-/// One side's cells before and after; what stays the same is only told by its verdict.
+/// One side's cells before and after. The side at which a change is found is told with its places;
+/// the far side only by its verdicts, or every peer with a policy of its own would be a finding.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum SideKey {
     /// That end has no policy.
     Absent,
     /// Verdict and proxy rules stay as they are.
     Same(Verdict),
+    /// They change, at the far side.
+    Changes(Verdict, Verdict),
     /// They change: the places before and after, and the proxies' rules.
     Differs(Box<Differs>),
 }
@@ -247,7 +250,7 @@ impl Finder<'_, '_, '_> {
                         continue;
                     }
                 };
-                let key = self.key(kind, (nb, nh), far_cells, peer);
+                let key = self.key(kind, (nb, nh), far_cells);
                 let entry = by_key.entry(key).or_insert_with(|| {
                     let sample = Sample {
                         subject: self.subject,
@@ -281,10 +284,11 @@ impl Finder<'_, '_, '_> {
         kind: FindingKind,
         near: (&Cell, &Cell),
         far: Option<(&Cell, &Cell)>,
-        peer: NodeId,
     ) -> Key {
-        let near_key = self.side_key(self.d, self.subject, near);
-        let far_key = far.map_or(SideKey::Absent, |cells| self.side_key(self.d.other(), peer, cells));
+        let near_key = self.near_key(near);
+        let far_key = far.map_or(SideKey::Absent, |(b, h)| {
+            if same_cell(b, h) { SideKey::Same(b.verdict) } else { SideKey::Changes(b.verdict, h.verdict) }
+        });
         let (ingress, egress) = match self.d {
             Direction::Ingress => (near_key, far_key),
             Direction::Egress => (far_key, near_key),
@@ -292,10 +296,8 @@ impl Finder<'_, '_, '_> {
         Key { kind, found: self.d, ingress, egress }
     }
 
-    fn side_key(&self, d: Direction, subject: NodeId, (b, h): (&Cell, &Cell)) -> SideKey {
-        if same_cell(b, h) {
-            return SideKey::Same(b.verdict);
-        }
+    fn near_key(&self, (b, h): (&Cell, &Cell)) -> SideKey {
+        let (d, subject) = (self.d, self.subject);
         SideKey::Differs(Box::new(Differs {
             verdicts: (b.verdict, h.verdict),
             sources: (source(self.e, BASE, d, subject, b), source(self.e, HEAD, d, subject, h)),
