@@ -1,11 +1,19 @@
 //! Reports for people and machines: the consequence first, then the cause with its YAML line, then
 //! the way out.
 
+//!
+//! [`model`] holds what each command has to say; `say` the sentences that all formats share;
+//! then one module for each format. Nothing here reads a file, the environment or a clock.
+
 pub mod model;
 
-pub use model::{
-    CheckReport, ClusterSource, Coverage, DiffReport, ExplainedSide, Explanation, ReachReport,
-};
+mod json;
+mod place;
+mod say;
+mod terminal;
+mod words;
+
+pub use model::{CheckReport, ClusterSource, Coverage, DiffReport, ExplainedSide, Explanation, ReachReport};
 
 use portcullis_diag::SourceMap;
 
@@ -46,4 +54,22 @@ pub struct Style {
 pub trait Render {
     /// In one format. A format that the report does not know falls back to the terminal's.
     fn render(&self, sources: &SourceMap, format: Format, style: &Style) -> String;
+}
+
+impl Render for CheckReport {
+    fn render(&self, sources: &SourceMap, format: Format, style: &Style) -> String {
+        match format {
+            Format::Json => json::check::render(self, sources),
+            _ => terminal::check::render(self, sources, style),
+        }
+    }
+}
+
+impl Render for DiffReport {
+    fn render(&self, sources: &SourceMap, format: Format, style: &Style) -> String {
+        match format {
+            Format::Json => json::diff::render(self, sources),
+            _ => terminal::diff::render(self, sources, style),
+        }
+    }
 }

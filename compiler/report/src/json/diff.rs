@@ -1,0 +1,188 @@
+//! `portcullis.dev/diff/v1`.
+
+use super::parts::{
+    self, JsonCause, JsonCoverage, JsonDiagnostic, JsonGroup, JsonObject, JsonPolicy, JsonPorts, JsonWorkload,
+};
+use crate::model::DiffReport;
+use crate::place::Places;
+use crate::say;
+use portcullis_diag::{ObjectRef, SourceMap};
+use portcullis_sema::diff::{Finding, FindingKind, SideChange, SideVerdict, Transition};
+use serde::Serialize;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Totals {
+    denied: u64,
+    allowed: u64,
+    l7: u64,
+    denied_workloads: u64,
+    allowed_workloads: u64,
+    l7_workloads: u64,
+    newly_default_deny: u64,
+    masked_flows: u64,
+}
+
+#[derive(Serialize)]
+struct Verdict<'a> {
+    verdict: &'static str,
+    cause: JsonCause<'a>,
+    l7: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Change<'a> {
+    base: Verdict<'a>,
+    head: Verdict<'a>,
+}
+
+#[derive(Serialize)]
+struct Example<'a> {
+    from: &'a str,
+    to: &'a str,
+    port: &'a str,
+    command: Option<String>,
+}
+
+#[derive(Serialize)]
+struct JsonFinding<'a> {
+    id: String,
+    kind: &'static str,
+    sources: JsonGroup<'a>,
+    destinations: JsonGroup<'a>,
+    ports: JsonPorts,
+    flows: u64,
+    pods: u64,
+    egress: Option<Change<'a>>,
+    ingress: Option<Change<'a>>,
+    example: Example<'a>,
+    help: &'a str,
+    patch: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct JsonTransition<'a> {
+    direction: &'static str,
+    default_deny: &'static str,
+    endpoints: JsonGroup<'a>,
+    by: Vec<JsonPolicy<'a>>,
+    flows: u64,
+    peers: &'a str,
+}
+
+#[derive(Serialize)]
+struct Lists<T> {
+    added: Vec<T>,
+    removed: Vec<T>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changed: Option<Vec<T>>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    base: &'a str,
+    head: &'a str,
+    conclusive: bool,
+    headline: Vec<String>,
+    totals: Totals,
+    blocking: Vec<JsonDiagnostic<'a>>,
+    findings: Vec<JsonFinding<'a>>,
+    transitions: Vec<JsonTransition<'a>>,
+    diagnostics: Vec<JsonDiagnostic<'a>>,
+    policies: Lists<JsonObject<'a>>,
+    workloads: Lists<JsonWorkload<'a>>,
+    coverage: JsonCoverage<'a>,
+}
+
+pub(crate) fn render(report: &DiffReport, sources: &SourceMap) -> String {
+    let places = Places::new(sources);
+    let review = &report.review;
+    let t = &review.totals;
+    super::document(
+        "diff",
+        Body {
+            base: &report.base,
+            head: &report.head,
+            conclusive: report.blocking.is_empty(),
+            headline: say::blocked(say::UNSAFE_CHANGE, &report.blocking)
+                .into_iter()
+                .chain(say::headline(report).into_iter().map(|(_, text)| text))
+                .collect(),
+            totals: Totals {
+                denied: t.denied,
+                allowed: t.allowed,
+                l7: t.l7,
+                denied_workloads: t.denied_workloads,
+                allowed_workloads: t.allowed_workloads,
+                l7_workloads: t.l7_workloads,
+                newly_default_deny: t.newly_default_deny,
+                masked_flows: review.masked_flows,
+            },
+            blocking: parts::diagnostics(&places, &report.blocking),
+            findings: review.findings.iter().map(|f| finding(&places, f)).collect(),
+            transitions: review.transitions.iter().map(|t| transition(&places, t)).collect(),
+            diagnostics: parts::diagnostics(&places, &report.diagnostics),
+            policies: Lists {
+                added: objects(&review.policies.added),
+                removed: objects(&review.policies.removed),
+                changed: Some(objects(&review.policies.changed)),
+            },
+            workloads: Lists {
+                added: review.added.iter().map(parts::workload).collect(),
+                removed: review.removed.iter().map(parts::workload).collect(),
+                changed: None,
+            },
+            coverage: parts::coverage(&report.coverage),
+        },
+    )
+}
+
+fn finding<'a>(places: &Places<'a>, f: &'a Finding) -> JsonFinding<'a> {
+    JsonFinding {
+        id: say::finding_id(f),
+        kind: match f.kind {
+            FindingKind::Denied => "denied",
+            FindingKind::L7 => "l7",
+            FindingKind::Allowed => "allowed",
+        },
+        sources: parts::group(&f.sources),
+        destinations: parts::group(&f.destinations),
+        ports: parts::ports(&f.ports),
+        flows: f.flows,
+        pods: f.pods,
+        egress: f.egress.as_ref().map(|c| change(places, c)),
+        ingress: f.ingress.as_ref().map(|c| change(places, c)),
+        example: Example {
+            from: &f.example.from,
+            to: &f.example.to,
+            port: &f.example.port,
+            command: say::explain_command(f),
+        },
+        help: &f.help,
+        patch: &f.patch,
+    }
+}
+
+fn change<'a>(places: &Places<'a>, c: &'a SideChange) -> Change<'a> {
+    Change { base: side(places, &c.base), head: side(places, &c.head) }
+}
+
+fn side<'a>(places: &Places<'a>, v: &'a SideVerdict) -> Verdict<'a> {
+    Verdict { verdict: parts::verdict(v.verdict), cause: parts::cause(places, &v.cause), l7: v.l7.as_deref() }
+}
+
+fn transition<'a>(places: &Places<'a>, t: &'a Transition) -> JsonTransition<'a> {
+    JsonTransition {
+        direction: parts::direction(t.direction),
+        default_deny: if t.on { "on" } else { "off" },
+        endpoints: parts::group(&t.endpoints),
+        by: t.by.iter().map(|p| parts::policy(places, p)).collect(),
+        flows: t.flows,
+        peers: &t.cut_off,
+    }
+}
+
+fn objects(list: &[ObjectRef]) -> Vec<JsonObject<'_>> {
+    list.iter().map(parts::object).collect()
+}

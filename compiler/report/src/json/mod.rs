@@ -1,0 +1,42 @@
+//! The versioned JSON of `docs/schema`. Field order is the order of the structs here.
+
+pub(crate) mod check;
+pub(crate) mod diff;
+pub(crate) mod parts;
+
+use serde::Serialize;
+
+/// Version of the schemas; it changes only when a field goes away or changes its meaning.
+const VERSION: u32 = 1;
+
+/// Who wrote a document.
+#[derive(Serialize)]
+struct Tool {
+    name: &'static str,
+    version: &'static str,
+}
+
+/// What every document begins with.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<T> {
+    schema: String,
+    schema_version: u32,
+    tool: Tool,
+    #[serde(flatten)]
+    body: T,
+}
+
+/// One document, with a line feed at its end.
+fn document(report: &str, body: impl Serialize) -> String {
+    let envelope = Envelope {
+        schema: format!("portcullis.dev/{report}/v{VERSION}"),
+        schema_version: VERSION,
+        tool: Tool { name: "portcullis", version: env!("CARGO_PKG_VERSION") },
+        body,
+    };
+    // Structs of texts, numbers and lists always have a JSON form.
+    let mut text = serde_json::to_string_pretty(&envelope).unwrap_or_default();
+    text.push('\n');
+    text
+}

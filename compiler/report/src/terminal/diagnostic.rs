@@ -1,0 +1,203 @@
+//! Diagnostics, drawn by miette.
+
+use super::{Ink, Page};
+use crate::place::Places;
+use crate::words::{clean, one_line};
+use miette::{
+    GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, SourceCode,
+    SourceSpan, SpanContents, ThemeCharacters, ThemeStyles,
+};
+use portcullis_diag::{Diagnostic, Severity, Span};
+use std::borrow::Cow;
+use std::fmt;
+
+/// How many findings are drawn unless all are asked for.
+const MOST: usize = 40;
+
+/// A text under its file's name.
+#[derive(Debug)]
+struct Text<'s> {
+    name: String,
+    text: Cow<'s, str>,
+}
+
+impl SourceCode for Text<'_> {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        before: usize,
+        after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let inner = self.text.as_ref().read_span(span, before, after)?;
+        Ok(Box::new(MietteSpanContents::new_named(
+            self.name.clone(),
+            inner.data(),
+            *inner.span(),
+            inner.line(),
+            inner.column(),
+            inner.line_count(),
+        )))
+    }
+}
+
+/// A diagnostic as miette wants it: one text, labels in it, a help.
+#[derive(Debug)]
+struct Drawn<'s> {
+    head: String,
+    message: String,
+    severity: miette::Severity,
+    source: Option<Text<'s>>,
+    labels: Vec<LabeledSpan>,
+    help: Option<String>,
+}
+
+impl fmt::Display for Drawn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Drawn<'_> {}
+
+impl miette::Diagnostic for Drawn<'_> {
+    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Some(Box::new(&self.head))
+    }
+
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(self.severity)
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.help.as_ref().map(|h| Box::new(h) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.source.as_ref().map(|s| s as &dyn SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        if self.labels.is_empty() { None } else { Some(Box::new(self.labels.iter().cloned())) }
+    }
+}
+
+/// The part of a span on its first line: a whole rule underlined is a wall.
+fn first_line(text: &str, span: Span) -> SourceSpan {
+    let under = text.get(span.start as usize..span.end as usize).unwrap_or("");
+    let length = under.lines().next().unwrap_or("").trim_end().len();
+    (span.start as usize, length).into()
+}
+
+/// The finding for miette, and the labels that stand in other files.
+fn drawn<'s>(d: &Diagnostic, places: &Places<'s>) -> (Drawn<'s>, Vec<String>) {
+    let slug = d.code.info().map_or("", |i| i.slug);
+    let of = d.object.as_ref().map_or(String::new(), |o| format!(" in {}", crate::say::object(o)));
+    let head = format!("{}[{}] {slug}{of}", d.severity, d.code);
+    let mut labels = Vec::new();
+    let mut elsewhere = Vec::new();
+    let mut source = None;
+    let primary = d.labels.first().map(|l| l.span);
+    if let Some((name, text)) = primary.and_then(|s| places.file(s)) {
+        source = Some(Text { name: one_line(name), text: clean(text) });
+        for (i, label) in d.labels.iter().enumerate() {
+            let words = Some(one_line(&label.text)).filter(|t| !t.is_empty());
+            if Some(label.span.file) != primary.map(|s| s.file) || places.file(label.span).is_none() {
+                if let Some(at) = places.locate(label.span) {
+                    elsewhere.push(words.map_or(at.clone(), |w| format!("{at}: {w}")));
+                }
+                continue;
+            }
+            let span = first_line(text, label.span);
+            labels.push(if i == 0 {
+                LabeledSpan::new_primary_with_span(words, span)
+            } else {
+                LabeledSpan::new_with_span(words, span)
+            });
+        }
+    } else {
+        elsewhere.extend(d.labels.iter().filter_map(|l| places.locate(l.span)));
+    }
+    let severity = match d.severity {
+        Severity::Error => miette::Severity::Error,
+        Severity::Warning => miette::Severity::Warning,
+        Severity::Note => miette::Severity::Advice,
+    };
+    let message = clean(&d.message).into_owned();
+    let help = d.help.as_ref().map(|h| clean(h).into_owned());
+    (Drawn { head, message, severity, source, labels, help }, elsewhere)
+}
+
+impl Page<'_> {
+    /// One finding with its lines.
+    pub(crate) fn diagnostic(&mut self, d: &Diagnostic) {
+        let styles = if self.paint.0 { ThemeStyles::ansi() } else { ThemeStyles::none() };
+        let theme = GraphicalTheme { characters: ThemeCharacters::unicode(), styles };
+        let handler = GraphicalReportHandler::new_themed(theme)
+            .with_links(false)
+            .with_width(self.width)
+            .with_context_lines(1)
+            .with_break_words(false);
+        let (drawn, elsewhere) = drawn(d, &self.places);
+        let mut text = String::new();
+        if handler.render_report(&mut text, &drawn).is_err() {
+            text = format!("{}: {}\n", drawn.head, drawn.message);
+        }
+        self.gap();
+        // The blank line that miette leaves between the code and the clause says nothing.
+        let mut lines = text.lines();
+        if let Some(head) = lines.next() {
+            self.raw(head);
+        }
+        for line in lines.skip_while(|l| l.trim().is_empty()) {
+            self.raw(line);
+        }
+        for at in elsewhere {
+            self.led(2, "see also ", Ink::Dim, Ink::Plain, &at);
+        }
+    }
+
+    /// Findings in their order: errors and warnings drawn, notes in a line each. Where there are
+    /// too many, the worst stay.
+    pub(crate) fn diagnostics(&mut self, all: &[Diagnostic]) {
+        let most = self.most(MOST);
+        let mut by_weight: Vec<usize> = (0..all.len()).collect();
+        by_weight.sort_by_key(|i| all.get(*i).map(|d| std::cmp::Reverse(d.severity)));
+        let mut kept: Vec<usize> = by_weight.into_iter().take(most).collect();
+        kept.sort_unstable();
+        let mut after_note = false;
+        for d in kept.iter().filter_map(|i| all.get(*i)) {
+            let short = d.severity == Severity::Note && !self.verbose;
+            if short {
+                if !after_note {
+                    self.gap();
+                }
+                self.note(d);
+            } else {
+                self.diagnostic(d);
+            }
+            after_note = short;
+        }
+        if all.len() > kept.len() {
+            self.gap();
+            self.more(0, all.len() - kept.len(), "findings");
+        }
+    }
+
+    fn note(&mut self, d: &Diagnostic) {
+        let at = d.span().and_then(|s| self.places.locate(s)).map_or(String::new(), |at| format!("{at}: "));
+        let text = one_line(&format!("{at}{}", d.message));
+        self.led(0, &format!("note[{}] ", d.code), Ink::Cyan, Ink::Dim, &text);
+    }
+
+    /// Where to read on.
+    pub(crate) fn pages(&mut self, all: &[Diagnostic]) {
+        let mut codes: Vec<_> = all.iter().filter(|d| d.severity > Severity::Note).map(|d| d.code).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        let Some(first) = codes.first() else { return };
+        self.gap();
+        let code = if codes.len() == 1 { first.to_string() } else { "CODE".to_owned() };
+        let text = format!("portcullis explain-code {code}  (docs/diagnostics/{code}.md)");
+        self.led(0, "for the meaning, an example and the fix: ", Ink::Dim, Ink::Plain, &text);
+    }
+}
