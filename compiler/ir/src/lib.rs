@@ -17,6 +17,7 @@ pub mod peer;
 pub mod port;
 pub mod rule;
 pub mod selector;
+pub mod synthetic;
 pub mod verify;
 
 pub use cluster::{Cluster, Endpoint, EndpointId, IdentityId, Workload, WorkloadId};

@@ -1,0 +1,322 @@
+//! The command line: what can be asked, and with which settings.
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use portcullis_ir::{EnforcementMode, Options};
+use portcullis_report::Format;
+use std::path::PathBuf;
+
+/// Review Kubernetes network policy before it rolls out
+///
+/// Says which flows a change of CiliumNetworkPolicies, NetworkPolicies or ClusterNetworkPolicies denies
+/// and allows, why, and in which line.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, max_term_width = 100, propagate_version = true)]
+#[command(after_help = "Exit codes: 0 clean, 1 findings (see --fail-on), 2 bad usage or unreadable input, \
+                        70 internal error.")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) global: Global,
+}
+
+/// One command.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Parse, validate and lint policies
+    Check(CheckArgs),
+    /// Say which flows a change denies and allows
+    Diff(DiffArgs),
+    /// Say whether one flow passes, and which rules took part
+    Explain(ExplainArgs),
+    /// List who can talk to whom
+    Reach(ReachArgs),
+    /// Show the page of a diagnostic code
+    ExplainCode(ExplainCodeArgs),
+    /// Write a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the manual pages
+    Man {
+        /// Folder for one page a command; without it the main page goes to standard output
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
+}
+
+/// `check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Files and folders to read, `-` for standard input
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Namespaces, pods, services and other policies of the cluster: a file or folder
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(crate) cluster: Vec<PathBuf>,
+}
+
+/// `diff`.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "portcullis diff [OPTIONS] <BASE> <HEAD>\n       \
+    portcullis diff [OPTIONS] <REV>..<REV> [-- <PATH>...]\n       \
+    portcullis diff [OPTIONS] <REV>...<REV> [-- <PATH>...]\n       \
+    portcullis diff [OPTIONS] <REV> -- <PATH>...",
+    after_help = "BASE and HEAD are folders, files, or revisions of the git repository you are in. A...B compares \
+    B with the commit where it left A. One REV with paths compares it with the files on disk."
+)]
+pub(crate) struct DiffArgs {
+    /// What is, and what is to be: two folders, files or revisions, or one range of revisions
+    #[arg(value_name = "BASE HEAD", required = true, num_args = 1..=2)]
+    pub(crate) sides: Vec<String>,
+    /// With revisions: the files and folders to look at
+    #[arg(value_name = "PATH", last = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Namespaces, pods, services and other policies of the cluster: a file or folder
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(crate) cluster: Vec<PathBuf>,
+}
+
+/// `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// Who sends: ns/pod, ns/workload, ns/app=web, an address, a DNS name, entity:world …
+    #[arg(long, value_name = "WHO")]
+    pub(crate) from: String,
+    /// Who receives, likewise; also ns/service
+    #[arg(long, value_name = "WHO")]
+    pub(crate) to: String,
+    /// Destination port, e.g. 8080, 53/UDP, http; an ICMP type as 8/ICMP
+    #[arg(long, value_name = "PORT[/PROTOCOL]")]
+    pub(crate) port: String,
+    /// TCP, UDP, SCTP, ICMP or ICMPv6, where --port does not say it
+    #[arg(long)]
+    pub(crate) protocol: Option<String>,
+    /// Files and folders of policies, `-` for standard input
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Namespaces, pods, services and other policies of the cluster: a file or folder
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(crate) cluster: Vec<PathBuf>,
+}
+
+/// `reach`.
+#[derive(Debug, Args)]
+pub(crate) struct ReachArgs {
+    /// Only flows from here
+    #[arg(long, value_name = "WHO")]
+    pub(crate) from: Option<String>,
+    /// Only flows to here
+    #[arg(long, value_name = "WHO")]
+    pub(crate) to: Option<String>,
+    /// Files and folders of policies, `-` for standard input
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Namespaces, pods, services and other policies of the cluster: a file or folder
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(crate) cluster: Vec<PathBuf>,
+}
+
+/// `explain-code`.
+#[derive(Debug, Args)]
+pub(crate) struct ExplainCodeArgs {
+    /// A code such as PC0301, or its short name
+    #[arg(required_unless_present = "list", conflicts_with = "list")]
+    pub(crate) code: Option<String>,
+    /// Every code in one line each
+    #[arg(long)]
+    pub(crate) list: bool,
+}
+
+/// Settings of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// How the report is written
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) format: FormatName,
+    /// Colours: on a terminal, always, or never (NO_COLOR is honoured)
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub(crate) color: Colour,
+    /// What makes the exit code 1; the default is `error` for check, `denied` for diff, `never` else
+    #[arg(long, global = true, value_enum, value_delimiter = ',', value_name = "WHAT[,WHAT]")]
+    pub(crate) fail_on: Option<Vec<FailOn>>,
+    /// Write the report here instead of to standard output
+    #[arg(long, short, global = true, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Say more: every workload, notes in full
+    #[arg(long, short, global = true)]
+    pub(crate) verbose: bool,
+    /// No report on the terminal, only the exit code (and errors)
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// The largest file that is read, e.g. 100MiB [default: 64MiB, 512MiB for --cluster]
+    #[arg(long, global = true, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_file_size: Option<u64>,
+    /// The cluster's name, as in Cilium's `cluster-name`
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        default_value = "default",
+        help_heading = "Cluster settings"
+    )]
+    pub(crate) cluster_name: String,
+    /// Cilium's `enable-policy`
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "MODE",
+        help_heading = "Cluster settings"
+    )]
+    pub(crate) enforcement_mode: Enforcement,
+    /// The node's own host is no exception to default deny (Cilium's `allow-localhost: policy`)
+    #[arg(long = "no-allow-localhost", global = true, action = ArgAction::SetFalse, help_heading = "Cluster settings")]
+    pub(crate) allow_localhost: bool,
+}
+
+impl Global {
+    /// The cluster's settings.
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            cluster_name: self.cluster_name.clone(),
+            enforcement: match self.enforcement_mode {
+                Enforcement::Default => EnforcementMode::Default,
+                Enforcement::Always => EnforcementMode::Always,
+                Enforcement::Never => EnforcementMode::Never,
+            },
+            allow_localhost: self.allow_localhost,
+            ..Options::default()
+        }
+    }
+
+    /// The largest file among policies, in bytes.
+    pub(crate) fn policy_limit(&self) -> u64 {
+        self.max_file_size.unwrap_or(64 << 20)
+    }
+
+    /// The largest file behind `--cluster`, in bytes.
+    pub(crate) fn cluster_limit(&self) -> u64 {
+        self.max_file_size.unwrap_or(512 << 20)
+    }
+}
+
+/// `--format`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FormatName {
+    #[default]
+    Terminal,
+    Json,
+    Markdown,
+    Sarif,
+    Github,
+    Junit,
+    Dot,
+    Html,
+}
+
+impl FormatName {
+    /// The report's name for it.
+    pub(crate) const fn format(self) -> Format {
+        match self {
+            Self::Terminal => Format::Terminal,
+            Self::Json => Format::Json,
+            Self::Markdown => Format::Markdown,
+            Self::Sarif => Format::Sarif,
+            Self::Github => Format::Github,
+            Self::Junit => Format::Junit,
+            Self::Dot => Format::Dot,
+            Self::Html => Format::Html,
+        }
+    }
+
+    /// As written on the command line.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+/// `--color`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Colour {
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+/// `--enforcement-mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Enforcement {
+    #[default]
+    Default,
+    Always,
+    Never,
+}
+
+/// `--fail-on`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FailOn {
+    /// A flow becomes (or, in explain, is) denied
+    Denied,
+    /// A flow becomes (or, in explain, is) allowed
+    Allowed,
+    /// What a proxy asks of a flow changes
+    L7,
+    /// A warning among the findings about the YAML
+    Warning,
+    /// An error among the findings about the YAML
+    Error,
+    /// Any of these
+    Any,
+    /// Nothing: always 0 where the input could be read
+    Never,
+}
+
+/// `64MiB`, `1GiB`, `2000000`, `100M`: powers of 1024 with or without `iB`.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text.get(digits.len()..).unwrap_or("").to_ascii_lowercase();
+    let shift = match unit.trim_end_matches("ib").trim_end_matches('b') {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        _ => return Err("not a size: write it like 64MiB".to_owned()),
+    };
+    let size = digits
+        .trim()
+        .parse::<u64>()
+        .ok()
+        .and_then(|n| n.checked_mul(1 << shift))
+        .ok_or_else(|| "not a size: write it like 64MiB".to_owned())?;
+    // Places in a file are 32-bit numbers.
+    if size > u64::from(u32::MAX) {
+        return Err("files above 4 GiB cannot be read".to_owned());
+    }
+    Ok(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_are_powers_of_1024() {
+        assert_eq!(parse_size("64MiB"), Ok(64 << 20));
+        assert_eq!(parse_size("2g"), Ok(2 << 30));
+        assert_eq!(parse_size("100"), Ok(100));
+        assert!(parse_size("64 miles").is_err());
+        assert!(parse_size("5GiB").is_err());
+    }
+}

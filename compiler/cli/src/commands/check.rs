@@ -1,0 +1,71 @@
+//! `check`: parse, validate, lint.
+
+use super::{diagnostics_fail, in_order, progress, read_cluster, read_paths};
+use crate::args::{CheckArgs, FailOn, FormatName, Global};
+use crate::exit::{Exit, Failure};
+use crate::session::Side;
+use crate::{coverage, load, output};
+use portcullis_diag::{Diagnostic, Fate, SourceMap};
+use portcullis_front::ast::Object;
+use portcullis_ir::Options;
+use portcullis_report::CheckReport;
+use portcullis_sema::lint;
+use portcullis_sema::side::Evaluation;
+
+const FORMATS: [FormatName; 6] = [
+    FormatName::Terminal,
+    FormatName::Json,
+    FormatName::Markdown,
+    FormatName::Sarif,
+    FormatName::Github,
+    FormatName::Junit,
+];
+
+/// Runs the command.
+pub(crate) fn run(args: &CheckArgs, global: &Global) -> Result<Exit, Failure> {
+    output::check_format(global, "check", &FORMATS)?;
+    let options = global.options();
+    let own = read_paths(&args.paths, global)?;
+    let cluster = read_cluster(&args.cluster, global)?;
+    let broken = own.is_broken() || cluster.is_broken();
+    let mut diagnostics = [own.diagnostics, cluster.diagnostics].concat();
+    let notes = [own.notes, cluster.notes].concat();
+
+    progress(global, "reading …");
+    let mut sources = SourceMap::new();
+    let loaded = load::load(vec![own.texts, cluster.texts], &mut sources);
+    let [own, cluster] = loaded.as_slice() else { return Ok(Exit::Internal) };
+    let side = Side::new(own, None, cluster, &options);
+    diagnostics.extend(side.diagnostics.iter().cloned());
+    diagnostics.extend(lints(&side, &options));
+    progress(global, "");
+    in_order(&sources, &mut diagnostics);
+
+    let coverage = coverage::of(&[&side], &args.cluster, notes);
+    let exit = if broken {
+        Exit::Usage
+    } else if diagnostics_fail(global, FailOn::Error, &diagnostics) {
+        Exit::Findings
+    } else {
+        Exit::Clean
+    };
+    output::report(&CheckReport { diagnostics, coverage }, &sources, global)?;
+    Ok(exit)
+}
+
+/// What valid policies of a side mean that their author may not have meant.
+pub(crate) fn lints(side: &Side<'_>, options: &Options) -> Vec<Diagnostic> {
+    let objects: Vec<&Object> =
+        crate::session::objects(side.own).filter(|o| o.fate == Fate::Accepted).collect();
+    let input = side.input(options);
+    let evaluation = Evaluation::new(&[input], &[]);
+    lint::run(&lint::Context {
+        objects: &objects,
+        policies: &side.policies,
+        cluster: &side.cluster,
+        options,
+        evaluation: &evaluation,
+        has_cluster: !side.cluster.is_empty(),
+        has_services: !side.cluster.services.is_empty(),
+    })
+}

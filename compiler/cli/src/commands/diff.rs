@@ -1,0 +1,123 @@
+//! `diff`: which flows a change denies and allows.
+
+mod sides;
+
+use super::{diagnostics_fail, fails_on, in_order, progress, read_cluster};
+use crate::args::{DiffArgs, FailOn, FormatName, Global};
+use crate::exit::{Exit, Failure};
+use crate::session::{Side, add_samples, is_blocking};
+use crate::{coverage, load, output};
+use portcullis_diag::{Diagnostic, Fate, SourceMap};
+use portcullis_report::DiffReport;
+use portcullis_sema::diff::review;
+use std::collections::BTreeSet;
+
+const FORMATS: [FormatName; 6] = [
+    FormatName::Terminal,
+    FormatName::Json,
+    FormatName::Markdown,
+    FormatName::Sarif,
+    FormatName::Github,
+    FormatName::Junit,
+];
+
+/// Runs the command.
+pub(crate) fn run(args: &DiffArgs, global: &Global) -> Result<Exit, Failure> {
+    output::check_format(global, "diff", &FORMATS)?;
+    let options = global.options();
+    progress(global, "reading …");
+    let given = sides::read(args, global.policy_limit())?;
+    let shared = read_cluster(&args.cluster, global)?;
+    let mut notes = [given.head.notes, given.base.notes, shared.notes].concat();
+    notes.sort();
+    notes.dedup();
+    // What could not be read, on the side that is to be and on the side that was.
+    let broken_head = [given.head.diagnostics, shared.diagnostics].concat();
+    let broken_base = given.base.diagnostics;
+
+    let mut sources = SourceMap::new();
+    let loaded = load::load(vec![given.head.texts, given.base.texts, shared.texts], &mut sources);
+    let [head_files, base_files, cluster_files] = loaded.as_slice() else { return Ok(Exit::Internal) };
+    progress(global, "comparing …");
+    let mut head = Side::new(head_files, Some(base_files), cluster_files, &options);
+    let mut base = Side::new(base_files, Some(head_files), cluster_files, &options);
+    if let Some(note) = add_samples(&mut [&mut base, &mut head], &options) {
+        notes.push(note);
+    }
+    let review = review(base.input(&options), head.input(&options));
+
+    let mut of_head: Vec<Diagnostic> = head.diagnostics.clone();
+    of_head.extend(broken_head);
+    of_head.extend(
+        cluster_files.iter().flat_map(|f| f.parsed.diagnostics.iter().filter(|d| is_blocking(d)).cloned()),
+    );
+    of_head.extend(super::check::lints(&head, &options));
+    let mut of_base: Vec<Diagnostic> = base.diagnostics.clone();
+    of_base.extend(broken_base);
+    of_base.extend(super::check::lints(&base, &options));
+
+    let (mut blocking, of_head): (Vec<_>, Vec<_>) = of_head.into_iter().partition(is_blocking);
+    let blocked = Blocked::of(&blocking);
+    let (base_blocking, of_base): (Vec<_>, Vec<_>) = of_base.into_iter().partition(is_blocking);
+    blocking.extend(base_blocking);
+    let known: BTreeSet<Likeness> = of_base.iter().map(|d| likeness(&sources, d)).collect();
+    let mut diagnostics: Vec<Diagnostic> =
+        of_head.into_iter().filter(|d| !known.contains(&likeness(&sources, d))).collect();
+    in_order(&sources, &mut blocking);
+    in_order(&sources, &mut diagnostics);
+    progress(global, "");
+
+    let totals = review.totals;
+    let coverage = coverage::of(&[&base, &head], &args.cluster, notes);
+    let report =
+        DiffReport { base: given.base_name, head: given.head_name, review, blocking, diagnostics, coverage };
+    output::report(&report, &sources, global)?;
+
+    let flows = [(FailOn::Denied, totals.denied), (FailOn::Allowed, totals.allowed), (FailOn::L7, totals.l7)];
+    let never = global.fail_on.as_ref().is_some_and(|l| l.contains(&FailOn::Never));
+    Ok(match blocked {
+        Blocked::Unreadable => Exit::Usage,
+        Blocked::LeftOut if !never => Exit::Findings,
+        _ if flows.iter().any(|(what, n)| *n > 0 && fails_on(global, FailOn::Denied, *what)) => {
+            Exit::Findings
+        }
+        _ if diagnostics_fail(global, FailOn::Denied, &report.diagnostics) => Exit::Findings,
+        _ => Exit::Clean,
+    })
+}
+
+/// Whether the side that is to be can be judged at all.
+enum Blocked {
+    /// Everything takes part.
+    No,
+    /// Objects that the cluster would not enforce are left out.
+    LeftOut,
+    /// Some text could not be read.
+    Unreadable,
+}
+
+impl Blocked {
+    fn of(head: &[Diagnostic]) -> Self {
+        if head.iter().any(|d| d.fate == Fate::Unreadable) {
+            Self::Unreadable
+        } else if head.is_empty() {
+            Self::No
+        } else {
+            Self::LeftOut
+        }
+    }
+}
+
+/// What makes two findings of different sides the same one: not the place, which edits move.
+type Likeness = (u16, String, Option<portcullis_diag::ObjectRef>, String);
+
+fn likeness(sources: &SourceMap, d: &Diagnostic) -> Likeness {
+    let line = d.span().map_or("", |s| {
+        let text = sources.get(s.file).map_or("", |f| &*f.text);
+        let at = s.start as usize;
+        let start = text.get(..at).and_then(|t| t.rfind('\n')).map_or(0, |n| n + 1);
+        let end = text.get(at..).and_then(|t| t.find('\n')).map_or(text.len(), |n| at + n);
+        text.get(start..end).unwrap_or("").trim()
+    });
+    (d.code.0, d.message.clone(), d.object.clone(), line.to_owned())
+}

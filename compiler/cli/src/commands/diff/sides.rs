@@ -1,0 +1,169 @@
+//! What is compared: two folders or files, two revisions, or a revision and the files on disk.
+
+use crate::args::DiffArgs;
+use crate::exit::Failure;
+use crate::git::{Commit, Repository};
+use crate::input::{self, Gathered, tidy};
+use std::path::{Path, PathBuf};
+
+/// Both sides' texts, and what the sides are called.
+pub(super) struct Sides {
+    pub(super) base: Gathered,
+    pub(super) head: Gathered,
+    pub(super) base_name: String,
+    pub(super) head_name: String,
+}
+
+const BOTH: &str = "name both: `portcullis diff old/ new/`, `portcullis diff main..topic -- k8s/`, or \
+                    `portcullis diff main -- k8s/` for the files on disk";
+
+/// Reads what the arguments mean.
+pub(super) fn read(args: &DiffArgs, limit: u64) -> Result<Sides, Failure> {
+    let sides = match (args.sides.as_slice(), args.paths.as_slice()) {
+        ([one], paths) => one_argument(one, paths, limit)?,
+        ([base, head], []) => two_arguments(base, head, limit)?,
+        ([base, head], paths) => {
+            let repository = Repository::find()?;
+            let (base, head) = (repository.need(base)?, repository.need(head)?);
+            revisions(&repository, &base, &head, paths, limit)?
+        }
+        _ => return Err(Failure::new("there is nothing to compare", BOTH)),
+    };
+    let empty = |g: &Gathered| g.texts.is_empty() && g.diagnostics.is_empty();
+    if empty(&sides.base) && empty(&sides.head) {
+        return Err(Failure::new(
+            format!(
+                "nothing to compare: neither {} nor {} holds a YAML or JSON file",
+                sides.base_name, sides.head_name
+            ),
+            "name the folder with the policies; with revisions, name it behind `--`",
+        ));
+    }
+    Ok(sides)
+}
+
+fn one_argument(one: &str, paths: &[PathBuf], limit: u64) -> Result<Sides, Failure> {
+    let on_disk = one == "-" || Path::new(one).exists();
+    let range = one
+        .split_once("...")
+        .map(|(a, b)| (a, b, true))
+        .or_else(|| one.split_once("..").map(|(a, b)| (a, b, false)));
+    match range {
+        Some((a, b, three)) if !on_disk => {
+            let repository = Repository::find()?;
+            // An end that is left out is where one stands.
+            let named = |r: &str| repository.need(if r.is_empty() { "HEAD" } else { r });
+            let (a, head) = (named(a)?, named(b)?);
+            let base = if three { repository.merge_base(&a, &head)? } else { a };
+            revisions(&repository, &base, &head, paths, limit)
+        }
+        _ if paths.is_empty() && on_disk => Err(Failure::new(format!("only one side is given: {one}"), BOTH)),
+        _ => {
+            let repository = Repository::find()?;
+            let base = repository.need(one)?;
+            if paths.is_empty() {
+                return Err(Failure::new(format!("only one side is given: the revision `{one}`"), BOTH));
+            }
+            working_tree(&repository, &base, paths, limit)
+        }
+    }
+}
+
+fn two_arguments(base: &str, head: &str, limit: u64) -> Result<Sides, Failure> {
+    let is_path = |s: &str| s == "-" || Path::new(s).exists();
+    if is_path(base) && is_path(head) {
+        if base == "-" && head == "-" {
+            return Err(Failure::new(
+                "both sides are standard input",
+                "give one of them as a file or folder",
+            ));
+        }
+        let read = |s: &str| input::gather(&[PathBuf::from(s)], limit);
+        return Ok(Sides {
+            base: read(base),
+            head: read(head),
+            base_name: name(base),
+            head_name: name(head),
+        });
+    }
+    let neither = |s: &str| {
+        Failure::new(
+            format!("{s} does not exist"),
+            "check the spelling, and the folder you are in; a side is a folder, a file or a git revision",
+        )
+    };
+    let Ok(repository) = Repository::find() else {
+        return Err(neither(if is_path(base) { head } else { base }));
+    };
+    let commit = |s: &str| repository.commit(s)?.ok_or_else(|| neither(s));
+    match (is_path(base), is_path(head)) {
+        (false, false) => revisions(&repository, &commit(base)?, &commit(head)?, &[], limit),
+        // A revision and a path: the same path as it is in that revision.
+        (false, true) => working_tree(&repository, &commit(base)?, &[PathBuf::from(head)], limit),
+        (true, false) => {
+            let head = commit(head)?;
+            let path = PathBuf::from(base);
+            let sides = working_tree(&repository, &head, std::slice::from_ref(&path), limit)?;
+            Ok(Sides {
+                base: sides.head,
+                head: sides.base,
+                base_name: sides.head_name,
+                head_name: sides.base_name,
+            })
+        }
+        (true, true) => Err(neither(base)),
+    }
+}
+
+fn revisions(
+    repository: &Repository,
+    base: &Commit,
+    head: &Commit,
+    paths: &[PathBuf],
+    limit: u64,
+) -> Result<Sides, Failure> {
+    Ok(Sides {
+        base: repository.read(base, paths, limit)?,
+        head: repository.read(head, paths, limit)?,
+        base_name: base.name.clone(),
+        head_name: head.name.clone(),
+    })
+}
+
+/// A revision against the files on disk.
+fn working_tree(
+    repository: &Repository,
+    base: &Commit,
+    paths: &[PathBuf],
+    limit: u64,
+) -> Result<Sides, Failure> {
+    let old = repository.read(base, paths, limit)?;
+    let mut new = Gathered::default();
+    for path in paths {
+        let mut found = input::gather(std::slice::from_ref(path), limit);
+        // A path that is gone from the disk was removed, if the revision has it.
+        let top = repository.inside(path).unwrap_or_default();
+        let was = |key: &str| {
+            key == top || top.is_empty() || key.strip_prefix(&top).is_some_and(|r| r.starts_with('/'))
+        };
+        if found.missing && old.texts.iter().any(|t| was(&t.key)) {
+            found = Gathered::default();
+        }
+        for text in &mut found.texts {
+            // A file that was named has no part of a path as its key.
+            let file = text.key.is_empty() || text.key == ".json";
+            text.key = match (file, top.is_empty()) {
+                (true, _) => top.clone(),
+                (false, true) => text.key.clone(),
+                (false, false) => format!("{top}/{}", text.key),
+            };
+        }
+        new.extend(found);
+    }
+    let on_disk = paths.iter().map(|p| tidy(p)).collect::<Vec<_>>().join(", ");
+    Ok(Sides { base: old, head: new, base_name: base.name.clone(), head_name: on_disk })
+}
+
+fn name(side: &str) -> String {
+    if side == "-" { "standard input".to_owned() } else { tidy(Path::new(side)) }
+}

@@ -1,0 +1,102 @@
+//! One file a command: what it reads, what it asks, what makes it fail.
+
+mod check;
+mod completions;
+mod diff;
+mod explain;
+mod explain_code;
+mod reach;
+
+use crate::args::{Cli, Command, FailOn, Global};
+use crate::exit::{Exit, Failure};
+use crate::input::{self, Gathered};
+use crate::output;
+use portcullis_diag::{Diagnostic, Severity, SourceMap};
+use std::path::PathBuf;
+
+/// Runs a command to its exit code.
+pub(crate) fn run(cli: &Cli) -> Result<Exit, Failure> {
+    match &cli.command {
+        Command::Check(args) => check::run(args, &cli.global),
+        Command::Diff(args) => diff::run(args, &cli.global),
+        Command::Explain(args) => explain::run(args, &cli.global),
+        Command::Reach(args) => reach::run(args, &cli.global),
+        Command::ExplainCode(args) => explain_code::run(args, &cli.global),
+        Command::Completions { shell } => {
+            completions::completions(*shell);
+            Ok(Exit::Clean)
+        }
+        Command::Man { out } => completions::man(out.as_deref()),
+    }
+}
+
+/// Reads what `--cluster` names. A cluster that is not there is a mistake, never an empty cluster.
+fn read_cluster(paths: &[PathBuf], global: &Global) -> Result<Gathered, Failure> {
+    let found = input::gather(paths, global.cluster_limit());
+    if found.missing {
+        return Err(Failure::of(found.diagnostics));
+    }
+    if !paths.is_empty() && found.texts.is_empty() && found.diagnostics.is_empty() {
+        return Err(Failure::new(
+            format!("--cluster {} holds no YAML or JSON file", names(paths)),
+            "give it the file or folder with the namespaces and pods of the cluster",
+        ));
+    }
+    Ok(found)
+}
+
+/// Reads the policies of a command that looks at one state.
+fn read_paths(paths: &[PathBuf], global: &Global) -> Result<Gathered, Failure> {
+    let found = input::gather(paths, global.policy_limit());
+    if found.texts.is_empty() {
+        if found.diagnostics.is_empty() {
+            return Err(nothing(paths));
+        }
+        return Err(Failure::of(found.diagnostics));
+    }
+    Ok(found)
+}
+
+/// There is no file to read.
+fn nothing(paths: &[PathBuf]) -> Failure {
+    Failure::new(
+        format!("nothing to check: {} holds no file that ends in .yaml, .yml or .json", names(paths)),
+        "name the folder with the policies; hidden files and folders are not searched",
+    )
+}
+
+fn names(paths: &[PathBuf]) -> String {
+    paths.iter().map(|p| input::tidy(p)).collect::<Vec<_>>().join(", ")
+}
+
+/// Sorted as a reader meets them: those about no file first, then by file and place.
+fn in_order(sources: &SourceMap, diagnostics: &mut Vec<Diagnostic>) {
+    let key = |d: &Diagnostic| d.span().map(|s| (sources.name(s).to_owned(), s.file, s.start, s.end));
+    diagnostics
+        .sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| (a.code, &a.message).cmp(&(b.code, &b.message))));
+    diagnostics.dedup();
+}
+
+/// Whether `--fail-on` (or a command's default) names something.
+fn fails_on(global: &Global, default: FailOn, what: FailOn) -> bool {
+    let list = global.fail_on.as_deref().unwrap_or(std::slice::from_ref(&default));
+    !list.contains(&FailOn::Never) && (list.contains(&what) || list.contains(&FailOn::Any))
+}
+
+/// Whether findings about the YAML make the run fail.
+fn diagnostics_fail(global: &Global, default: FailOn, diagnostics: &[Diagnostic]) -> bool {
+    let has = |s: Severity| diagnostics.iter().any(|d| d.severity == s);
+    // Who fails on warnings does not want errors to pass.
+    (has(Severity::Error)
+        && (fails_on(global, default, FailOn::Error) || fails_on(global, default, FailOn::Warning)))
+        || (has(Severity::Warning) && fails_on(global, default, FailOn::Warning))
+}
+
+/// Says on standard error that a long run is under way, where somebody is watching.
+fn progress(global: &Global, text: &str) {
+    use std::io::IsTerminal as _;
+    if !global.quiet && std::io::stderr().is_terminal() {
+        // The line is overwritten by the next one, and wiped by an empty one.
+        output::stderr(&format!("\r\x1b[K{text}"));
+    }
+}
