@@ -4,6 +4,7 @@
 use portcullis_bench::{Shape, change_one, generate};
 use portcullis_diag::{FileId, Severity};
 use portcullis_front::ast::Object;
+use portcullis_ir::cluster::Facts;
 use portcullis_ir::{Cluster, Options, lower};
 use portcullis_sema::diff::review;
 use portcullis_sema::universe::Input;
@@ -37,8 +38,12 @@ fn main() {
         }
         p.objects
     };
-    let cluster_objects = parse(&generated.cluster, "cluster.yaml");
+    let mut facts = Facts::default();
+    portcullis_front::parse_in_batches(FileId(0), "cluster.yaml", &generated.cluster, &mut |part| {
+        part.objects.iter().for_each(|o| facts.add(o));
+    });
     println!("{:<28} {:>8.1} ms", "reading the cluster", ms(t));
+    println!("{:<28} {:>8} MB", "most memory so far", peak_mb());
     let t = Instant::now();
     let base: Vec<Object> = generated.policies.iter().flat_map(|(n, t)| parse(t, n)).collect();
     println!("{:<28} {:>8.1} ms", "reading the policies, 1 thr", ms(t));
@@ -49,7 +54,7 @@ fn main() {
         .collect();
     let options = Options::default();
     let t = Instant::now();
-    let cluster = Cluster::build(cluster_objects.iter().chain(&head), &options);
+    let cluster = Cluster::from_facts(&[&facts], &options);
     println!(
         "{:<28} {:>8.1} ms ({} endpoints, {} identities)",
         "building the cluster",
@@ -65,6 +70,7 @@ fn main() {
     let input = |p| Input { policies: p, cluster: &cluster, options: &options };
     let r = review(input(&b), input(&h));
     println!("{:<28} {:>8.1} ms ({} findings, {:?})", "comparing", ms(t), r.findings.len(), r.totals);
+    println!("{:<28} {:>8} MB", "most memory so far", peak_mb());
     let empty = portcullis_ir::PolicySet::default();
     let t = Instant::now();
     let r = review(input(&empty), input(&h));
@@ -72,6 +78,13 @@ fn main() {
     let t = Instant::now();
     let r = portcullis_sema::reach::reach(input(&h), None, None);
     println!("{:<28} {:>8.1} ms ({} edges)", "reach, all", ms(t), r.edges.len());
+}
+
+/// The process's largest resident set, from the kernel.
+fn peak_mb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
 fn ms(t: Instant) -> f64 {

@@ -328,7 +328,7 @@ pub struct PortSpec {
 }
 
 /// A port as written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PortValue {
     /// A number.
     Number(u16),

@@ -53,34 +53,56 @@ pub enum SkipReason {
     NotAnObject,
 }
 
+/// Documents that are read before their objects are handed on: bounds the memory of a large file.
+const BATCH: usize = 4096;
+
 /// Reads one file. `name` tells JSON from YAML by its ending (`.json`), and kustomize files by
 /// theirs; a text that begins with `{` or `[` is read as JSON first. Documents are read in parallel;
 /// the order of the result is the order of the text.
 pub fn parse(file: FileId, name: &str, text: &str) -> Parsed {
-    use rayon::prelude::*;
-    let chunks = text::split(name, text);
-    let parts: Vec<Parsed> = chunks
-        .into_par_iter()
-        .map(|chunk| {
-            let outcome = text::tree(file, name, text, chunk);
-            let mut out = Parsed {
-                documents: outcome.documents,
-                diagnostics: outcome.diagnostics,
-                skipped: outcome.skipped,
-                objects: Vec::new(),
-            };
-            for root in &outcome.roots {
-                read::document(root, &mut out);
-            }
-            out
-        })
-        .collect();
     let mut all = Parsed::default();
-    for part in parts {
-        all.objects.extend(part.objects);
+    parse_in_batches(file, name, text, &mut |part| {
+        if all.objects.is_empty() {
+            all.objects = part.objects;
+        } else {
+            all.objects.extend(part.objects);
+        }
         all.diagnostics.extend(part.diagnostics);
         all.skipped.extend(part.skipped);
         all.documents += part.documents;
-    }
+    });
     all
+}
+
+/// Reads one file and hands on what it holds a few thousand documents at a time, in order of the
+/// text: a caller that keeps little of each object needs little memory for a large file.
+pub fn parse_in_batches(file: FileId, name: &str, text: &str, sink: &mut dyn FnMut(Parsed)) {
+    use rayon::prelude::*;
+    let chunks = text::split(name, text);
+    for batch in chunks.chunks(BATCH) {
+        let parts: Vec<Parsed> = batch.par_iter().map(|chunk| parse_chunk(file, name, text, chunk)).collect();
+        let mut all = Parsed::default();
+        all.objects.reserve_exact(parts.iter().map(|p| p.objects.len()).sum());
+        for part in parts {
+            all.objects.extend(part.objects);
+            all.diagnostics.extend(part.diagnostics);
+            all.skipped.extend(part.skipped);
+            all.documents += part.documents;
+        }
+        sink(all);
+    }
+}
+
+fn parse_chunk(file: FileId, name: &str, text: &str, chunk: &std::ops::Range<usize>) -> Parsed {
+    let outcome = text::tree(file, name, text, chunk.clone());
+    let mut out = Parsed {
+        documents: outcome.documents,
+        diagnostics: outcome.diagnostics,
+        skipped: outcome.skipped,
+        objects: Vec::with_capacity(outcome.roots.len()),
+    };
+    for root in &outcome.roots {
+        read::document(root, &mut out);
+    }
+    out
 }

@@ -199,7 +199,7 @@ impl Cluster {
                 ports: PortTableId(self.port_tables.intern(Vec::new())),
                 pods: 0,
                 ips: Box::default(),
-                probes: Box::default(),
+                probes: self.probe_tables.intern(Vec::new()),
             });
         }
     }
