@@ -33,7 +33,7 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
     let group_of = universe.group_of.first().map_or(&[][..], Vec::as_slice);
     for (endpoint, group) in cx.cluster.endpoints.iter().zip(group_of) {
         let group = NodeId(*group);
-        for port in endpoint.probes.iter().filter_map(|p| number(view, endpoint, p)) {
+        for port in cx.cluster.probes(endpoint).iter().filter_map(|p| number(view, endpoint, p)) {
             if !seen.insert((group, port)) || cells.is_open(0, Direction::Ingress, group) {
                 continue;
             }
