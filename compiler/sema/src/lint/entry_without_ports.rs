@@ -13,9 +13,5 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
                 out.push(finding.help("leave `toPorts` out for every port, or name ports"));
             }
         }
-        if let Some(icmps) = site.entry.icmps.as_ref().filter(|l| l.value.is_empty()) {
-            let message = format!("this {} nothing: `icmps` names no type", site.does());
-            out.push(site.finding(CODE, message, icmps.span).label("names no type").help("name ICMP types"));
-        }
     }
 }

@@ -2,8 +2,8 @@
 //! and only an egress rule with `rules.dns` sends traffic there.
 
 use super::view::View;
-use portcullis_diag::Diagnostic;
 use portcullis_diag::codes::meaning::FQDN_WITHOUT_DNS as CODE;
+use portcullis_diag::{Diagnostic, Severity};
 use portcullis_ir::{Action, Direction, RuleId};
 use std::collections::BTreeSet;
 
@@ -22,8 +22,13 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
         let Some(list) = site.entry.fqdns.as_ref().filter(|l| !l.value.is_empty()) else { continue };
         let mut ids = site.rules.clone().filter_map(|i| u32::try_from(i).ok()).map(RuleId);
         if ids.all(|id| selecting.contains(&id) && !taught.contains(&id)) {
-            let message = "these names never match: no rule sends the pods' DNS traffic through the proxy that learns their addresses";
-            let finding = site.finding(CODE, message, list.span).label("never learnt");
+            let why = "no rule sends the pods' DNS traffic through the proxy that learns their addresses";
+            let finding = if view.cx.has_cluster {
+                site.finding(CODE, format!("these names never match: {why}"), list.span).label("never learnt")
+            } else {
+                let message = format!("these names never match unless another policy covers DNS: here {why}");
+                site.finding(CODE, message, list.span).severity(Severity::Note)
+            };
             out.push(finding.help("allow port 53 to kube-dns with `rules: {dns: [{matchPattern: \"*\"}]}`"));
         }
     }
