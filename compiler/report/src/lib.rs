@@ -7,8 +7,14 @@
 
 pub mod model;
 
+mod dot;
+mod github;
+mod html;
 mod json;
+mod junit;
+mod markdown;
 mod place;
+mod sarif;
 mod say;
 mod terminal;
 mod words;
@@ -60,7 +66,11 @@ impl Render for CheckReport {
     fn render(&self, sources: &SourceMap, format: Format, style: &Style) -> String {
         match format {
             Format::Json => json::check::render(self, sources),
-            _ => terminal::check::render(self, sources, style),
+            Format::Markdown => markdown::check::render(self, sources),
+            Format::Sarif => sarif::check(self, sources),
+            Format::Github => github::check(self, sources),
+            Format::Junit => junit::check(self, sources),
+            Format::Terminal | Format::Dot | Format::Html => terminal::check::render(self, sources, style),
         }
     }
 }
@@ -69,7 +79,31 @@ impl Render for DiffReport {
     fn render(&self, sources: &SourceMap, format: Format, style: &Style) -> String {
         match format {
             Format::Json => json::diff::render(self, sources),
-            _ => terminal::diff::render(self, sources, style),
+            Format::Markdown => markdown::diff::render(self, sources),
+            Format::Sarif => sarif::diff(self, sources),
+            Format::Github => github::diff(self, sources),
+            Format::Junit => junit::diff(self, sources),
+            Format::Terminal | Format::Dot | Format::Html => terminal::diff::render(self, sources, style),
+        }
+    }
+}
+
+impl Render for Explanation {
+    fn render(&self, sources: &SourceMap, format: Format, style: &Style) -> String {
+        match format {
+            Format::Json => json::explain::render(self, sources),
+            _ => terminal::explain::render(self, sources, style),
+        }
+    }
+}
+
+impl Render for ReachReport {
+    fn render(&self, sources: &SourceMap, format: Format, style: &Style) -> String {
+        match format {
+            Format::Json => json::reach::render(self, sources),
+            Format::Dot => dot::render(self),
+            Format::Html => html::render(self),
+            _ => terminal::reach::render(self, sources, style),
         }
     }
 }

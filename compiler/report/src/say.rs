@@ -1,6 +1,6 @@
 //! The sentences that every format shares, so that a terminal and a pull request say the same.
 
-use crate::model::{ClusterSource, Coverage, DiffReport};
+use crate::model::{ClusterSource, Coverage, DiffReport, ExplainedSide, Explanation};
 use crate::words::{agree, count, count_of, cut, fingerprint, join, number, one_line};
 use portcullis_diag::{Diagnostic, Fate, ObjectRef, Severity, Span};
 use portcullis_ir::{Action, Direction, Verdict, Workload};
@@ -215,6 +215,54 @@ pub(crate) fn side_name(d: Direction) -> &'static str {
     }
 }
 
+/// Where a cause leads, for a side that is explained alone: its lines, deciding ones first.
+pub(crate) fn explained(side: &ExplainedSide) -> Vec<Evidence> {
+    let v = SideVerdict { verdict: side.verdict, cause: side.cause.clone(), l7: side.l7.clone() };
+    cause_lines(&v, side.direction, false)
+}
+
+/// The verdict, then the flow: `DENIED: shop/cron → payments/api on TCP 8080`.
+pub(crate) fn explanation(e: &Explanation) -> String {
+    let verdict = match e.verdict {
+        Verdict::Allowed => "ALLOWED",
+        Verdict::Denied => "DENIED",
+    };
+    let on = if e.port.is_empty() { String::new() } else { format!(" on {}", one_line(&e.port)) };
+    format!("{verdict}: {} → {}{on}", one_line(&e.from), one_line(&e.to))
+}
+
+/// What would let a denied flow through, side by side.
+pub(crate) fn ways_out(e: &Explanation) -> Vec<String> {
+    let mut out = Vec::new();
+    for side in e.sides.iter().filter(|s| s.verdict == Verdict::Denied) {
+        let section = side.direction;
+        let port = if e.port.is_empty() { "this port".to_owned() } else { one_line(&e.port) };
+        let peer = match section {
+            Direction::Ingress => one_line(&e.from),
+            Direction::Egress => one_line(&e.to),
+        };
+        match &side.cause {
+            Cause::DefaultDeny(by) => {
+                let name = by.first().map_or("a policy".to_owned(), |p| object(&p.policy));
+                let word = if section == Direction::Ingress { "from" } else { "to" };
+                out.push(format!(
+                    "add an {section} rule for {port} {word} {peer} to {name}, or to another policy that selects {}",
+                    one_line(&side.subject)
+                ));
+            }
+            Cause::Rules(rules) => {
+                let names = policies(rules.iter().map(|r| &r.policy));
+                out.push(format!(
+                    "narrow or remove the {section} deny rule of {}: no allow rule of its tier overrides it",
+                    cut(&names, 2)
+                ));
+            }
+            Cause::Localhost | Cause::NotEnforced => {}
+        }
+    }
+    out
+}
+
 /// What is said of a side without pods.
 pub(crate) fn no_side(d: Direction) -> &'static str {
     match d {
@@ -282,7 +330,7 @@ pub(crate) fn cause_lines(v: &SideVerdict, direction: Direction, before: bool) -
                         "a proxy decides the rest".to_owned(),
                     )
                 } else {
-                    (format!("now this rule of {name} {does} it"), format!("{does} it"))
+                    (format!("this rule of {name} {does} it"), format!("{does} it"))
                 };
                 Evidence { lead, span: r.span, label, before }
             })
@@ -343,6 +391,36 @@ pub(crate) fn finding_id(f: &Finding) -> String {
         parts.push(change(c));
     }
     fingerprint(parts.iter().map(String::as_str))
+}
+
+/// `shop/cron → payments/api on TCP 8080`.
+pub(crate) fn flow(f: &Finding) -> String {
+    format!("{} → {} on {}", group(&f.sources), group(&f.destinations), f.ports)
+}
+
+/// Both sides of a finding, a line each.
+pub(crate) fn sides(f: &Finding) -> Vec<String> {
+    [(Direction::Egress, &f.egress), (Direction::Ingress, &f.ingress)]
+        .into_iter()
+        .map(|(direction, side)| match side {
+            Some(c) => format!("{}: {}", side_name(direction), change(c)),
+            None => no_side(direction).to_owned(),
+        })
+        .collect()
+}
+
+/// The level at which a kind of finding is shown where others than ours are shown beside it.
+pub(crate) fn kind_severity(kind: FindingKind) -> Severity {
+    match kind {
+        FindingKind::Denied => Severity::Error,
+        FindingKind::L7 | FindingKind::Allowed => Severity::Warning,
+    }
+}
+
+/// A file's name without the revision it was read from: what a code host knows it by.
+pub(crate) fn path<'n>(name: &'n str, revisions: &[&str]) -> &'n str {
+    let under = |rev: &&str| (!rev.is_empty()).then(|| name.strip_prefix(rev)?.strip_prefix(':')).flatten();
+    revisions.iter().find_map(under).unwrap_or(name)
 }
 
 /// The command that explains a finding's example; `None` where there is none.

@@ -29,3 +29,58 @@ fn a_diff_says_the_consequence_first_then_causes_and_ways_out() {
     insta::assert_snapshot!("diff_80", report.render(&files.sources, Format::Terminal, &style(80)));
     insta::assert_snapshot!("diff_120", report.render(&files.sources, Format::Terminal, &style(120)));
 }
+
+#[test]
+fn a_change_that_cannot_be_judged_says_so_on_the_first_line() {
+    let (files, mut report) = common::diff();
+    let all = common::diagnostics(&files);
+    report.blocking = vec![all[0].clone(), all[3].clone()];
+    report.diagnostics = vec![all[1].clone(), all[2].clone()];
+    let text = report.render(&files.sources, Format::Terminal, &style(100));
+    assert!(text.starts_with(
+        "this change cannot be judged safe: 1 object could not be read and 1 is refused by the API server\n"
+    ));
+    insta::assert_snapshot!("diff_blocked", text);
+}
+
+#[test]
+fn an_empty_diff_says_what_its_silence_covers() {
+    let sources = portcullis_diag::SourceMap::new();
+    let report = portcullis_report::DiffReport::default();
+    insta::assert_snapshot!("diff_empty", report.render(&sources, Format::Terminal, &style(80)));
+}
+
+#[test]
+fn an_explanation_gives_the_verdict_the_causes_and_the_way_out() {
+    let (files, e) = common::explanation();
+    insta::assert_snapshot!("explain", e.render(&files.sources, Format::Terminal, &style(80)));
+}
+
+#[test]
+fn a_reach_report_has_a_line_for_each_group() {
+    let (files, report) = common::reach();
+    insta::assert_snapshot!("reach", report.render(&files.sources, Format::Terminal, &style(80)));
+}
+
+#[test]
+fn colour_adds_escape_sequences_and_no_words() {
+    let (files, report) = common::diff();
+    let colour = Style { colour: true, ..style(80) };
+    let text = report.render(&files.sources, Format::Terminal, &colour);
+    let mut bare = String::new();
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find('\u{1b}') {
+        bare.push_str(&rest[..at]);
+        rest = &rest[at + rest[at..].find('m').unwrap() + 1..];
+    }
+    bare.push_str(rest);
+    assert_eq!(bare, report.render(&files.sources, Format::Terminal, &style(80)));
+}
+
+#[test]
+fn verbose_leaves_nothing_off() {
+    let (files, report) = common::diff();
+    let text = report.render(&files.sources, Format::Terminal, &Style { verbose: true, ..style(80) });
+    assert!(!text.contains(" more"), "{text}");
+    assert!(text.contains("shop/shop-7"));
+}

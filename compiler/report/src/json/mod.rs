@@ -2,7 +2,9 @@
 
 pub(crate) mod check;
 pub(crate) mod diff;
+pub(crate) mod explain;
 pub(crate) mod parts;
+pub(crate) mod reach;
 
 use serde::Serialize;
 

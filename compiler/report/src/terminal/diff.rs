@@ -4,10 +4,10 @@ use super::{Ink, Page, Paint};
 use crate::Style;
 use crate::model::{ClusterSource, DiffReport};
 use crate::say;
-use crate::words::{agree, clean, count_of, cut, one_line};
+use crate::words::{agree, clean, count_of, cut, one_line, wrap};
 use portcullis_diag::SourceMap;
-use portcullis_ir::Direction;
-use portcullis_sema::diff::{Finding, FindingKind, SideChange, SideVerdict, Transition};
+use portcullis_ir::{Direction, Verdict};
+use portcullis_sema::diff::{Finding, FindingKind, SideChange, Transition};
 
 /// Findings, transitions and names shown unless all are asked for.
 const FINDINGS: usize = 10;
@@ -71,7 +71,7 @@ impl Page<'_> {
             FindingKind::L7 => "L7 ",
             FindingKind::Allowed => "ALLOWED ",
         };
-        let title = format!("{} → {} on {}", say::group(&f.sources), say::group(&f.destinations), f.ports);
+        let title = say::flow(f);
         self.led(0, word, ink(Some(f.kind)), Ink::Bold, &title);
         self.prose(2, Ink::Plain, &say::effect(f));
         self.members(2, "from ", &f.sources);
@@ -103,28 +103,45 @@ impl Page<'_> {
         }
     }
 
-    /// One side before and after, the verdicts in their colours.
+    /// One side before and after, the verdicts in their colours; on two lines where one is short.
     fn change(&mut self, c: &SideChange) {
-        let lead = format!("{:<20}", say::side_name(c.direction));
-        let paint = self.paint;
-        let text = |v: &SideVerdict| {
-            let all = say::side(v);
-            let word = say::verdict(v.verdict);
-            let rest = all.strip_prefix(word).unwrap_or_default();
-            format!("{}{rest}", paint.ink(Paint::verdict(v.verdict), word))
-        };
-        let base = if say::side(&c.base) == say::side(&c.head) {
-            paint.ink(Paint::verdict(c.base.verdict), say::verdict(c.base.verdict))
+        let lead = format!("{:<20} ", say::side_name(c.direction));
+        let text = say::change(c);
+        let hang = 2 + lead.chars().count();
+        let room = self.width.saturating_sub(hang);
+        let lines = if text.chars().count() <= room {
+            vec![text]
         } else {
-            text(&c.base)
+            text.replace(" → ", "\n→ ").split('\n').flat_map(|part| wrap(part, room)).collect()
         };
-        let length = lead.chars().count() + 3 + say::change(c).chars().count();
-        let between = if length > self.width {
-            format!("\n{:1$}", "", lead.chars().count() + 3)
-        } else {
-            " ".to_owned()
-        };
-        self.raw(&format!("  {lead} {base}{between}→ {}", text(&c.head)));
+        for (i, line) in lines.iter().enumerate() {
+            let line = self.tint(line);
+            if i == 0 {
+                self.raw(&format!("  {lead}{line}"));
+            } else {
+                self.raw(&format!("{:hang$}{line}", ""));
+            }
+        }
+        if c.base.l7 != c.head.l7 {
+            let rules = |l7: &Option<String>| l7.as_deref().map_or("no rules".to_owned(), one_line);
+            let lead = format!("{:<20} ", "a proxy's rules");
+            let text = format!("{} → {}", rules(&c.base.l7), rules(&c.head.l7));
+            self.led(2, &lead, Ink::Plain, Ink::Plain, &text);
+        }
+    }
+
+    /// The words for a verdict, at the beginning and behind an arrow, in its colour.
+    pub(super) fn tint(&self, line: &str) -> String {
+        let mut out = line.to_owned();
+        for v in [Verdict::Allowed, Verdict::Denied] {
+            let word = say::verdict(v);
+            let painted = self.paint.ink(Paint::verdict(v), word);
+            if let Some(rest) = out.strip_prefix(word) {
+                out = format!("{painted}{rest}");
+            }
+            out = out.replacen(&format!("→ {word}"), &format!("→ {painted}"), 1);
+        }
+        out
     }
 
     fn transitions(&mut self, all: &[Transition]) {

@@ -4,6 +4,8 @@ pub(crate) mod check;
 pub(crate) mod diagnostic;
 pub(crate) mod diff;
 pub(crate) mod excerpt;
+pub(crate) mod explain;
+pub(crate) mod reach;
 
 use crate::Style;
 use crate::model::Coverage;

@@ -2,7 +2,9 @@
 
 use portcullis_diag::{Diagnostic, Fate, FileId, ObjectRef, Severity, SourceMap, Span, codes};
 use portcullis_ir::{Action, Direction, L4, Tier, Verdict, Workload};
-use portcullis_report::{CheckReport, ClusterSource, Coverage, DiffReport};
+use portcullis_report::{
+    CheckReport, ClusterSource, Coverage, DiffReport, ExplainedSide, Explanation, ReachReport,
+};
 use portcullis_sema::PortSet;
 use portcullis_sema::describe::PeerGroup;
 use portcullis_sema::diff::{
@@ -10,6 +12,7 @@ use portcullis_sema::diff::{
     Totals, Transition,
 };
 use portcullis_sema::ports::range;
+use portcullis_sema::reach::{Edge, Reach};
 
 pub(crate) const BASE: &str = "apiVersion: cilium.io/v2
 kind: CiliumNetworkPolicy
@@ -311,4 +314,81 @@ pub(crate) fn check() -> (Files, CheckReport) {
     let files = files();
     let diagnostics = diagnostics(&files);
     (files, CheckReport { diagnostics, coverage: coverage() })
+}
+
+pub(crate) fn explanation() -> (Files, Explanation) {
+    let files = files();
+    let api = object("CiliumNetworkPolicy", "payments", "api");
+    let rule = api_rule(files.head, HEAD, Action::Allow);
+    let by = PolicyRef {
+        policy: api,
+        span: find(files.head, HEAD, "ingress:\n  - fromEndpoints:"),
+        name_span: find(files.head, HEAD, "api\n"),
+    };
+    let sides = vec![
+        ExplainedSide {
+            direction: Direction::Egress,
+            subject: "shop/cron".to_owned(),
+            verdict: Verdict::Allowed,
+            cause: Cause::NotEnforced,
+            matched: vec![],
+            missed: vec![],
+            l7: None,
+        },
+        ExplainedSide {
+            direction: Direction::Ingress,
+            subject: "payments/api".to_owned(),
+            verdict: Verdict::Denied,
+            cause: Cause::DefaultDeny(vec![by]),
+            matched: vec![],
+            missed: vec![(rule, "its peers are app=web in namespace shop".to_owned())],
+            l7: None,
+        },
+    ];
+    let e = Explanation {
+        from: "shop/cron".to_owned(),
+        to: "payments/api (Deployment)".to_owned(),
+        port: "TCP 8080".to_owned(),
+        verdict: Verdict::Denied,
+        sides,
+        notes: vec!["10.96.0.12 is the ClusterIP of Service payments/api".to_owned()],
+        blocking: vec![],
+        coverage: coverage(),
+    };
+    (files, e)
+}
+
+pub(crate) fn reach() -> (Files, ReachReport) {
+    let files = files();
+    let web = group(&[("shop", "web", 2)], &[], "shop/web");
+    let api = group(&[("payments", "api", 4)], &[], "payments/api");
+    let world = group(&[], &["world"], "the world");
+    let names: Vec<String> = (1..=9).map(|i| format!("job-{i}")).collect();
+    let jobs: Vec<(&str, &str, u32)> = names.iter().map(|n| ("batch", n.as_str(), 1)).collect();
+    let jobs = group(&jobs, &[], "every workload in namespace batch (9)");
+    let tcp = |p| PortSet::new([range(L4::Tcp, p, p)]);
+    let edge = |sources: &PeerGroup, destinations: &PeerGroup, ports, redirected| Edge {
+        sources: sources.clone(),
+        destinations: destinations.clone(),
+        ports,
+        redirected,
+    };
+    let edges = vec![
+        edge(&jobs, &api, tcp(8080), false),
+        edge(&jobs, &world, PortSet::all(), false),
+        edge(&web, &api, tcp(8080), true),
+        edge(&world, &web, tcp(443), false),
+        edge(
+            &api,
+            &group(&[("payments", "db", 3)], &["10.0.0.0/8"], "payments/db and 10.0.0.0/8"),
+            tcp(5432),
+            false,
+        ),
+    ];
+    let reach = Reach {
+        edges,
+        isolated: vec![workload("batch", "job-1"), workload("tools", "<b>\"lost\"&|")],
+        groups: vec![vec![workload("shop", "web"), workload("payments", "api")]],
+    };
+    (files, ReachReport { reach, blocking: vec![], coverage: coverage() })
 }
