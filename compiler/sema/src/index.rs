@@ -9,9 +9,15 @@ use std::collections::HashMap;
 /// Where each label occurs among a list of label sets.
 #[derive(Debug, Default)]
 pub struct LabelIndex {
-    /// Sets by key, each with the label's source and value.
-    postings: HashMap<SmolStr, Vec<(u32, SmolStr, SmolStr)>>,
+    keys: HashMap<SmolStr, Postings>,
     len: usize,
+}
+
+/// Sets that have one key, each with the label's source; by value, since a key such as `app` is on
+/// every pod and a value on few.
+#[derive(Debug, Default)]
+struct Postings {
+    by_value: HashMap<SmolStr, Vec<(u32, SmolStr)>>,
 }
 
 impl LabelIndex {
@@ -21,7 +27,8 @@ impl LabelIndex {
         for set in sets {
             let at = u32::try_from(index.len).unwrap_or(u32::MAX);
             for l in set {
-                index.postings.entry(l.key.clone()).or_default().push((at, l.source.clone(), l.value.clone()));
+                let postings = entry(&mut index.keys, &l.key);
+                entry(&mut postings.by_value, &l.value).push((at, l.source.clone()));
             }
             index.len += 1;
         }
@@ -50,11 +57,21 @@ impl LabelIndex {
 
     fn require(&self, r: &Requirement) -> FixedBitSet {
         let mut found = FixedBitSet::with_capacity(self.len);
-        let by_value = matches!(r.operator, Operator::In | Operator::NotIn);
-        for (at, source, value) in self.postings.get(&r.key).map_or(&[][..], Vec::as_slice) {
-            let source_fits = r.source.as_ref().is_none_or(|s| s == source);
-            if source_fits && (!by_value || r.values.binary_search(value).is_ok()) {
-                found.insert(*at as usize);
+        let mut insert = |list: &[(u32, SmolStr)]| {
+            for (at, source) in list {
+                if r.source.as_ref().is_none_or(|s| s == source) {
+                    found.insert(*at as usize);
+                }
+            }
+        };
+        if let Some(postings) = self.keys.get(&r.key) {
+            if matches!(r.operator, Operator::In | Operator::NotIn) {
+                r.values.iter().filter_map(|v| postings.by_value.get(v)).for_each(|l| insert(l));
+            } else {
+                #[expect(clippy::iter_over_hash_type, reason = "a union does not depend on the order")]
+                for list in postings.by_value.values() {
+                    insert(list);
+                }
             }
         }
         if matches!(r.operator, Operator::NotIn | Operator::DoesNotExist) {
@@ -62,6 +79,14 @@ impl LabelIndex {
         }
         found
     }
+}
+
+/// The entry of a key, made only where it is new: most labels repeat.
+fn entry<'m, V: Default>(map: &'m mut HashMap<SmolStr, V>, key: &SmolStr) -> &'m mut V {
+    if !map.contains_key(key) {
+        map.insert(key.clone(), V::default());
+    }
+    map.entry(key.clone()).or_default()
 }
 
 #[cfg(test)]
