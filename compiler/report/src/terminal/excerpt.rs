@@ -4,8 +4,9 @@ use super::{Ink, Page};
 use crate::words::{clean, count};
 use portcullis_diag::Span;
 
-/// How many lines of a long place are shown.
+/// How many lines of a long place are shown; the second, when more is asked for.
 const MOST: u32 = 3;
+const MOST_VERBOSE: u32 = 40;
 
 impl Page<'_> {
     /// The lines of `span`, the first one underlined, with `label` beside the line; the file's name
@@ -21,7 +22,8 @@ impl Page<'_> {
         // A place that ends at the start of a line does not reach into it.
         let last =
             if place.end.column == 1 && place.end.line > first { place.end.line - 1 } else { place.end.line };
-        let shown = last.min(first.saturating_add(MOST - 1));
+        let most = if self.verbose { MOST_VERBOSE } else { MOST };
+        let shown = last.min(first.saturating_add(most - 1));
         let gutter = shown.to_string().len();
         let pad = format!("{:indent$}", "");
         let room = self.width.saturating_sub(indent + gutter + 3).max(20);
