@@ -5,7 +5,7 @@
 use crate::model::{CheckReport, DiffReport};
 use crate::place::Places;
 use crate::say;
-use crate::words::one_line;
+use crate::words::{clean, one_line};
 use portcullis_diag::{Diagnostic, Severity, SourceMap, Span};
 use std::fmt::Write as _;
 
@@ -73,7 +73,8 @@ pub(crate) fn diff(report: &DiffReport, sources: &SourceMap) -> String {
     }
     for f in &report.review.findings {
         let evidence = say::evidence(f);
-        let span = evidence.iter().find(|e| !e.before).or(evidence.first()).map(|e| e.span);
+        // Lines of the base side are no lines of the pull request's files.
+        let span = evidence.iter().find(|e| !e.before).map(|e| e.span);
         let mut lines = vec![say::flow(f)];
         lines.extend(say::sides(f));
         if !f.help.is_empty() {
@@ -99,7 +100,7 @@ pub(crate) fn diff(report: &DiffReport, sources: &SourceMap) -> String {
 
 /// The text of a command.
 fn data(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+    clean(text).replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
 /// The value of a property.
@@ -113,7 +114,7 @@ mod tests {
 
     #[test]
     fn what_would_end_a_command_is_escaped() {
-        assert_eq!(data("100%\r\n::error::x"), "100%25%0D%0A::error::x");
+        assert_eq!(data("100%\n::error::x"), "100%25%0A::error::x");
         assert_eq!(property("a,b:c%"), "a%2Cb%3Ac%25");
     }
 }

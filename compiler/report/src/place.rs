@@ -63,6 +63,15 @@ impl<'s> Places<'s> {
         Some(text.get(from..to)?.trim_end_matches(['\n', '\r']))
     }
 
+    /// Whole lines, and the byte at which they begin; lines that do not exist are left off.
+    pub(crate) fn window(&self, file: FileId, first: u32, last: u32) -> Option<(usize, &'s str)> {
+        let text: &'s str = &self.sources.get(file)?.text;
+        let starts = self.line_starts(file, text);
+        let from = *starts.get(first.checked_sub(1)? as usize)?;
+        let to = starts.get(last as usize).copied().unwrap_or(text.len());
+        Some((from, text.get(from..to)?))
+    }
+
     /// `file:line:column`, or the file alone, or nothing, as far as it is known.
     pub(crate) fn locate(&self, span: Span) -> Option<String> {
         match self.at(span) {

@@ -74,25 +74,25 @@ struct SarifResult {
     rule_index: usize,
     level: &'static str,
     message: Message,
-    locations: Vec<Location>,
+    locations: Vec<Spot>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    related_locations: Vec<Location>,
+    related_locations: Vec<Spot>,
     partial_fingerprints: BTreeMap<&'static str, String>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Location {
+struct Spot {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<usize>,
-    physical_location: Physical,
+    physical_location: OnDisk,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<Message>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Physical {
+struct OnDisk {
     artifact_location: Artifact,
     region: Region,
 }
@@ -237,7 +237,7 @@ fn write(found: Vec<Found>, sources: &SourceMap, revisions: &[&str]) -> String {
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     let mut results = Vec::with_capacity(found.len());
     for f in found {
-        let mut locations: Vec<Location> = Vec::new();
+        let mut locations: Vec<Spot> = Vec::new();
         for (i, (span, words)) in f.places.iter().enumerate() {
             locations.extend(location(&places, *span, revisions, (i > 0).then_some((i, words))));
         }
@@ -282,11 +282,11 @@ fn location(
     span: Span,
     revisions: &[&str],
     related: Option<(usize, &String)>,
-) -> Option<Location> {
+) -> Option<Spot> {
     let p = places.at(span)?;
-    Some(Location {
+    Some(Spot {
         id: related.map(|(i, _)| i),
-        physical_location: Physical {
+        physical_location: OnDisk {
             artifact_location: Artifact { uri: uri(say::path(p.file, revisions)) },
             region: Region {
                 start_line: p.start.line,

@@ -346,7 +346,7 @@ pub(crate) fn cause_lines(v: &SideVerdict, direction: Direction, before: bool) -
                     )
                 } else {
                     (
-                        format!("no rule allows it now, and {name} makes {direction} default-deny"),
+                        format!("no rule allows it, and {name} makes {direction} default-deny"),
                         format!("{direction} is default-deny by this"),
                     )
                 };

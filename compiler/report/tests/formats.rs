@@ -24,18 +24,15 @@ fn full() -> (common::Files, DiffReport) {
     (files, report)
 }
 
-fn write(name: &str, text: &str) {
-    // For a look with one's own eyes.
-    if let Ok(folder) = std::env::var("REPORT_OUT") {
-        std::fs::write(format!("{folder}/{name}"), text).unwrap();
-    }
+/// Keeps a page beside the build, for a look with one's own eyes.
+fn keep(name: &str, text: &str) {
+    std::fs::write(format!("{}/{name}", env!("CARGO_TARGET_TMPDIR")), text).unwrap();
 }
 
 #[test]
 fn markdown_says_the_consequence_first_and_folds_the_rest() {
     let (files, report) = full();
     let text = report.render(&files.sources, Format::Markdown, &STYLE);
-    write("diff.md", &text);
     insta::assert_snapshot!("diff_markdown", text);
     let (files, report) = common::check();
     insta::assert_snapshot!("check_markdown", report.render(&files.sources, Format::Markdown, &STYLE));
@@ -62,7 +59,7 @@ fn dot_and_html_draw_what_is_reached() {
     let (files, report) = common::reach();
     insta::assert_snapshot!("reach_dot", report.render(&files.sources, Format::Dot, &STYLE));
     let html = report.render(&files.sources, Format::Html, &STYLE);
-    write("reach.html", &html);
+    keep("reach.html", &html);
     assert!(html.contains("tools/&lt;b&gt;&quot;lost&quot;&amp;|"), "names are escaped");
     assert!(!html.contains("http://") && !html.contains("https://"), "nothing is loaded from elsewhere");
     assert!(html.contains("<tr data-ns=\"batch payments\">"));

@@ -24,7 +24,7 @@ struct Totals {
 }
 
 #[derive(Serialize)]
-struct Verdict<'a> {
+struct OneSide<'a> {
     verdict: &'static str,
     cause: JsonCause<'a>,
     l7: Option<&'a str>,
@@ -32,8 +32,8 @@ struct Verdict<'a> {
 
 #[derive(Serialize)]
 struct Change<'a> {
-    base: Verdict<'a>,
-    head: Verdict<'a>,
+    base: OneSide<'a>,
+    head: OneSide<'a>,
 }
 
 #[derive(Serialize)]
@@ -168,8 +168,8 @@ fn change<'a>(places: &Places<'a>, c: &'a SideChange) -> Change<'a> {
     Change { base: side(places, &c.base), head: side(places, &c.head) }
 }
 
-fn side<'a>(places: &Places<'a>, v: &'a SideVerdict) -> Verdict<'a> {
-    Verdict { verdict: parts::verdict(v.verdict), cause: parts::cause(places, &v.cause), l7: v.l7.as_deref() }
+fn side<'a>(places: &Places<'a>, v: &'a SideVerdict) -> OneSide<'a> {
+    OneSide { verdict: parts::verdict(v.verdict), cause: parts::cause(places, &v.cause), l7: v.l7.as_deref() }
 }
 
 fn transition<'a>(places: &Places<'a>, t: &'a Transition) -> JsonTransition<'a> {

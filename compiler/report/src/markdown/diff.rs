@@ -37,7 +37,7 @@ fn mark(kind: FindingKind) -> &'static str {
     match kind {
         FindingKind::Denied => "⛔ denied",
         FindingKind::L7 => "🔎 L7",
-        FindingKind::Allowed => "✅ allowed",
+        FindingKind::Allowed => "🔓 allowed",
     }
 }
 

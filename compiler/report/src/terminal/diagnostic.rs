@@ -7,18 +7,23 @@ use miette::{
     GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, SourceCode,
     SourceSpan, SpanContents, ThemeCharacters, ThemeStyles,
 };
-use portcullis_diag::{Diagnostic, Severity, Span};
+use portcullis_diag::{Diagnostic, FileId, Severity, Span};
 use std::borrow::Cow;
 use std::fmt;
 
 /// How many findings are drawn unless all are asked for.
 const MOST: usize = 40;
+/// Lines around the labels that miette may look at; it shows one of them.
+const CONTEXT: u32 = 3;
 
-/// A text under its file's name.
+/// The lines around the labels, under their file's name: miette walks a text from its beginning for
+/// each label, and a file may be a cluster.
 #[derive(Debug)]
 struct Text<'s> {
     name: String,
-    text: Cow<'s, str>,
+    lines: Cow<'s, str>,
+    /// Lines of the file before these.
+    before: usize,
 }
 
 impl SourceCode for Text<'_> {
@@ -28,12 +33,12 @@ impl SourceCode for Text<'_> {
         before: usize,
         after: usize,
     ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
-        let inner = self.text.as_ref().read_span(span, before, after)?;
+        let inner = self.lines.as_ref().read_span(span, before, after)?;
         Ok(Box::new(MietteSpanContents::new_named(
             self.name.clone(),
             inner.data(),
             *inner.span(),
-            inner.line(),
+            inner.line() + self.before,
             inner.column(),
             inner.line_count(),
         )))
@@ -81,11 +86,25 @@ impl miette::Diagnostic for Drawn<'_> {
     }
 }
 
-/// The part of a span on its first line: a whole rule underlined is a wall.
-fn first_line(text: &str, span: Span) -> SourceSpan {
-    let under = text.get(span.start as usize..span.end as usize).unwrap_or("");
+/// The part of a span on its first line, counted from the byte `from`: a whole rule underlined is a
+/// wall.
+fn first_line(text: &str, span: Span, from: usize) -> SourceSpan {
+    let start = (span.start as usize).saturating_sub(from);
+    let rest = text.get(start..).unwrap_or("");
+    let under = rest.get(..(span.end.saturating_sub(span.start)) as usize).unwrap_or(rest);
     let length = under.lines().next().unwrap_or("").trim_end().len();
-    (span.start as usize, length).into()
+    (start, length).into()
+}
+
+/// The lines around every label that stands in the primary label's file.
+fn window<'s>(d: &Diagnostic, file: FileId, places: &Places<'s>) -> Option<(usize, Text<'s>)> {
+    let here = d.labels.iter().filter(|l| l.span.file == file).filter_map(|l| places.at(l.span));
+    let lines: Vec<_> = here.map(|p| (p.file, p.start.line)).collect();
+    let name = lines.first().map(|(name, _)| one_line(name))?;
+    let first = lines.iter().map(|(_, n)| *n).min()?.saturating_sub(CONTEXT).max(1);
+    let last = lines.iter().map(|(_, n)| *n).max()?.saturating_add(CONTEXT);
+    let (from, text) = places.window(file, first, last)?;
+    Some((from, Text { name, lines: clean(text), before: first as usize - 1 }))
 }
 
 /// The finding for miette, and the labels that stand in other files.
@@ -97,8 +116,8 @@ fn drawn<'s>(d: &Diagnostic, places: &Places<'s>) -> (Drawn<'s>, Vec<String>) {
     let mut elsewhere = Vec::new();
     let mut source = None;
     let primary = d.labels.first().map(|l| l.span);
-    if let Some((name, text)) = primary.and_then(|s| places.file(s)) {
-        source = Some(Text { name: one_line(name), text: clean(text) });
+    let known = primary.filter(|s| places.file(*s).is_some());
+    if let Some((from, text)) = known.and_then(|s| window(d, s.file, places)) {
         for (i, label) in d.labels.iter().enumerate() {
             let words = Some(one_line(&label.text)).filter(|t| !t.is_empty());
             if Some(label.span.file) != primary.map(|s| s.file) || places.file(label.span).is_none() {
@@ -107,13 +126,14 @@ fn drawn<'s>(d: &Diagnostic, places: &Places<'s>) -> (Drawn<'s>, Vec<String>) {
                 }
                 continue;
             }
-            let span = first_line(text, label.span);
+            let span = first_line(&text.lines, label.span, from);
             labels.push(if i == 0 {
                 LabeledSpan::new_primary_with_span(words, span)
             } else {
                 LabeledSpan::new_with_span(words, span)
             });
         }
+        source = Some(text);
     } else {
         elsewhere.extend(d.labels.iter().filter_map(|l| places.locate(l.span)));
     }
@@ -130,7 +150,13 @@ fn drawn<'s>(d: &Diagnostic, places: &Places<'s>) -> (Drawn<'s>, Vec<String>) {
 impl Page<'_> {
     /// One finding with its lines.
     pub(crate) fn diagnostic(&mut self, d: &Diagnostic) {
-        let styles = if self.paint.0 { ThemeStyles::ansi() } else { ThemeStyles::none() };
+        let mut styles = if self.paint.0 { ThemeStyles::ansi() } else { ThemeStyles::none() };
+        // Every place of a finding is underlined in the colour of its weight.
+        styles.highlights = vec![match d.severity {
+            Severity::Error => styles.error,
+            Severity::Warning => styles.warning,
+            Severity::Note => styles.advice,
+        }];
         let theme = GraphicalTheme { characters: ThemeCharacters::unicode(), styles };
         let handler = GraphicalReportHandler::new_themed(theme)
             .with_links(false)
