@@ -128,7 +128,7 @@ pub struct CiliumRule {
     pub span: Span,
     /// `endpointSelector` or `nodeSelector`.
     pub subject: Subject,
-    /// `ingress`.
+    /// `ingress`; the place of a section is its key.
     pub ingress: Option<Spanned<Vec<Entry>>>,
     /// `ingressDeny`.
     pub ingress_deny: Option<Spanned<Vec<Entry>>>,
@@ -406,7 +406,7 @@ pub struct NetworkPolicy {
     pub span: Span,
     /// `podSelector`.
     pub pod_selector: LabelSelector,
-    /// `ingress`.
+    /// `ingress`; the place of a section is its key.
     pub ingress: Option<Spanned<Vec<NetworkRule>>>,
     /// `egress`.
     pub egress: Option<Spanned<Vec<NetworkRule>>>,

@@ -26,8 +26,8 @@ pub use label::{Label, LabelSet};
 pub use options::{EnforcementMode, Options};
 pub use peer::{PeerTerm, Peers, Reserved};
 pub use port::{L4, PortTerm, Ports};
+pub use portcullis_front::ast::{AuthMode, Operator};
 pub use rule::{
     Action, Direction, Enforcement, EnforcementId, Policy, PolicyId, PolicySet, Rule, RuleId, Subject, Tier,
 };
-pub use portcullis_front::ast::{AuthMode, Operator};
 pub use selector::{Requirement, Selector};

@@ -197,6 +197,7 @@ impl Cluster {
                 workload: WorkloadId(self.workloads.intern(workload)),
                 identity: IdentityId(self.identities.intern(LabelSet::new(labels))),
                 ports: PortTableId(self.port_tables.intern(Vec::new())),
+                declared: self.declared_tables.intern(Vec::new()),
                 pods: 0,
                 ips: Box::default(),
                 probes: self.probe_tables.intern(Vec::new()),

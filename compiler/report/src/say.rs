@@ -374,8 +374,13 @@ pub(crate) fn transition_effect(t: &Transition) -> String {
             agree(t.flows, "is decided", "are decided")
         ));
     }
+    let verb = if t.on { "cuts off" } else { "lets in" };
     if !cut_off.is_empty() {
-        parts.push(format!("{} {cut_off}", if t.on { "cuts off" } else { "lets in" }));
+        parts.push(format!("{verb} {cut_off}"));
+    }
+    let partly = one_line(&t.cut_off_partly);
+    if !partly.is_empty() {
+        parts.push(format!("{verb} {partly} on some ports"));
     }
     parts.join("; ")
 }

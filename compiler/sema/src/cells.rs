@@ -120,7 +120,8 @@ impl<'e, 'a> Cells<'e, 'a> {
             }
             return;
         }
-        let mut by_table: std::collections::BTreeMap<&[NamedPort], FixedBitSet> = std::collections::BTreeMap::new();
+        let mut by_table: std::collections::BTreeMap<&[NamedPort], FixedBitSet> =
+            std::collections::BTreeMap::new();
         for n in bits.ones() {
             let table = e.named_ports(side, NodeId(u32::try_from(n).unwrap_or(u32::MAX)));
             by_table.entry(table).or_insert_with(|| FixedBitSet::with_capacity(e.universe.len())).insert(n);
@@ -131,8 +132,7 @@ impl<'e, 'a> Cells<'e, 'a> {
     }
 
     fn fallback(&self, side: usize, d: Direction, class: &SubjectClass, peer: NodeId) -> Fallback {
-        let localhost =
-            self.evaluation.sides.get(side).is_some_and(|s| s.input.options.allow_localhost);
+        let localhost = self.evaluation.sides.get(side).is_some_and(|s| s.input.options.allow_localhost);
         if class.fallback == Fallback::DefaultDeny
             && d == Direction::Ingress
             && Some(peer) == self.host
@@ -173,13 +173,19 @@ impl<'e, 'a> Cells<'e, 'a> {
             .collect();
         let by_peer = d == Direction::Egress
             && rules.iter().filter_map(|m| e.meanings.get(*m)).any(|m| asks_for_names(&m.ports));
-        let names =
-            if by_peer { Some(e.named_ports(side, peer).to_vec()) } else { class.names.clone() };
+        let names = if by_peer { Some(e.named_ports(side, peer).to_vec()) } else { class.names.clone() };
         Some(self.row(&rules, names, self.fallback(side, d, class, peer)))
     }
 
     /// The verdict of one group about one peer's flow, as the class engine sees it.
-    pub fn verdict(&self, side: usize, d: Direction, group: NodeId, peer: NodeId, port: FlowPort) -> Option<Verdict> {
+    pub fn verdict(
+        &self,
+        side: usize,
+        d: Direction,
+        group: NodeId,
+        peer: NodeId,
+        port: FlowPort,
+    ) -> Option<Verdict> {
         let e = self.evaluation;
         let class = e.class(side, d, group)?;
         let parts = self.parts(side, d, class);

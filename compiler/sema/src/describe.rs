@@ -79,7 +79,9 @@ impl<'u> Describer<'u> {
         let mut regions: [Vec<&crate::regions::Region>; 2] = [Vec::new(), Vec::new()];
         let mut names = 0usize;
         for n in nodes.ones() {
-            let Some(node) = self.universe.node(NodeId(u32::try_from(n).unwrap_or(u32::MAX))) else { continue };
+            let Some(node) = self.universe.node(NodeId(u32::try_from(n).unwrap_or(u32::MAX))) else {
+                continue;
+            };
             match node {
                 NodeKind::Group(g) => {
                     for (w, pods) in &g.workloads {
@@ -116,7 +118,12 @@ impl<'u> Describer<'u> {
     }
 
     /// Whole families become `world`; else each region is named, nested ones as exceptions.
-    fn add_regions(&self, regions: &[Vec<&crate::regions::Region>; 2], names: usize, out: &mut BTreeSet<String>) {
+    fn add_regions(
+        &self,
+        regions: &[Vec<&crate::regions::Region>; 2],
+        names: usize,
+        out: &mut BTreeSet<String>,
+    ) {
         let [v4, v6] = regions;
         let [all4, all6] = self.regions;
         if v4.len() == all4 && v6.len() == all6 && all4 + all6 > 0 {

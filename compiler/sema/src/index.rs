@@ -5,7 +5,6 @@ use portcullis_ir::{LabelSet, Operator, Requirement, Selector};
 use smol_str::SmolStr;
 use std::collections::HashMap;
 
-
 /// Where each label occurs among a list of label sets.
 #[derive(Debug, Default)]
 pub struct LabelIndex {

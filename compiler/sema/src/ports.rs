@@ -201,8 +201,7 @@ impl std::fmt::Display for PortSet {
 fn listing(set: &PortSet) -> String {
     let mut parts: Vec<String> = Vec::new();
     let stretches = [(0, UDP), (UDP, SCTP), (SCTP, ICMP), (ICMP, ICMP6), (ICMP6, PROTOCOL), (PROTOCOL, END)];
-    let within: Vec<PortSet> =
-        stretches.iter().map(|s| set.intersect(&PortSet(vec![*s]))).collect();
+    let within: Vec<PortSet> = stretches.iter().map(|s| set.intersect(&PortSet(vec![*s]))).collect();
     let names = ["TCP", "UDP", "SCTP", "ICMP", "ICMPv6", "other protocols"];
     let [tcp, udp, sctp, ..] = within.as_slice() else { return String::new() };
     // The same ports of all three are written once, as `ANY` is.
@@ -259,7 +258,10 @@ mod tests {
         let web = PortSet::new([range(L4::Tcp, 8080, 8080), range(L4::Tcp, 9090, 9099)]);
         assert_eq!(web.to_string(), "TCP 8080, 9090-9099");
         assert_eq!(PortSet::all().to_string(), "every port");
-        assert_eq!(PortSet::new([range(L4::Tcp, 8080, 8080)]).complement().to_string(), "every port except TCP 8080");
+        assert_eq!(
+            PortSet::new([range(L4::Tcp, 8080, 8080)]).complement().to_string(),
+            "every port except TCP 8080"
+        );
         let any = PortSet::new(L4::ALL.map(|p| range(p, 53, 53)));
         assert_eq!(any.to_string(), "TCP/UDP/SCTP 53");
         assert_eq!(PortSet::new([icmp(false, Some(8))]).to_string(), "ICMP type 8");

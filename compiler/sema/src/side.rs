@@ -104,7 +104,10 @@ impl<'a> Evaluation<'a> {
             .map(|(id, n)| {
                 let set = match n {
                     NodeKind::Group(g) => {
-                        g.on.get(at).copied().flatten().and_then(|(identity, _)| input.cluster.labels(identity))
+                        g.on.get(at)
+                            .copied()
+                            .flatten()
+                            .and_then(|(identity, _)| input.cluster.labels(identity))
                     }
                     NodeKind::Reserved(r) => reserved.get(*r as usize - 1),
                     NodeKind::Region(r) => world.get(usize::from(r.example.is_ipv6())),
@@ -122,8 +125,7 @@ impl<'a> Evaluation<'a> {
         let mut select = |id: u32| -> FixedBitSet {
             let Some(slot) = selected.get_mut(id as usize) else { return FixedBitSet::with_capacity(nodes) };
             if slot.is_none() {
-                let mut bits =
-                    input.policies.selectors.get(id).map(|s| index.select(s)).unwrap_or_default();
+                let mut bits = input.policies.selectors.get(id).map(|s| index.select(s)).unwrap_or_default();
                 bits.grow(nodes);
                 bits.intersect_with(&exists);
                 *slot = Some(bits);
@@ -189,9 +191,7 @@ impl<'a> Evaluation<'a> {
                 peers: self.peer_sets.intern(peers),
                 ports: rule.ports.clone(),
                 l7: rule.l7.as_ref().map(|l| l.key()),
-                authenticates: rule
-                    .authentication
-                    .is_some_and(|a| a != portcullis_ir::AuthMode::Disabled),
+                authenticates: rule.authentication.is_some_and(|a| a != portcullis_ir::AuthMode::Disabled),
             };
             meaning_of.push(self.meanings.intern(meaning));
             for g in groups_of(rule.subject).ones() {
@@ -254,7 +254,8 @@ impl<'a> Evaluation<'a> {
                 .collect();
             rules.sort_unstable();
             rules.dedup();
-            let denied = side.denied_by.get(slot(d)).and_then(|l| l.get(id.index())).is_some_and(|l| !l.is_empty());
+            let denied =
+                side.denied_by.get(slot(d)).and_then(|l| l.get(id.index())).is_some_and(|l| !l.is_empty());
             let named = rules.iter().filter_map(|m| self.meanings.get(*m)).any(asks_for_names);
             let is_init = group
                 .on

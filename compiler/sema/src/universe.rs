@@ -103,7 +103,8 @@ impl Universe {
         if let [a, b] = sides
             && !shared
         {
-            let mut by_name: BTreeMap<(SmolStr, SmolStr, Workload), [Option<EndpointId>; 2]> = BTreeMap::new();
+            let mut by_name: BTreeMap<(SmolStr, SmolStr, Workload), [Option<EndpointId>; 2]> =
+                BTreeMap::new();
             for (i, side) in [a, b].into_iter().enumerate() {
                 for (id, e) in side.cluster.endpoints() {
                     let Some(w) = side.cluster.workload_of(e) else { continue };

@@ -45,11 +45,11 @@ fn rule(r: &mut Reader<'_>, node: &Node, clusterwide: bool) -> Option<CiliumRule
     sections_exist(r, &map);
     let host = map.get("nodeSelector").is_some() && map.get("endpointSelector").is_none();
     let section = |r: &mut Reader<'_>, name: &str, direction, deny| -> Option<Spanned<Vec<Entry>>> {
-        let node = map.get(name)?;
-        let items = r.list(node, name)?;
+        let section = map.entry(name)?;
+        let items = r.list(&section.value, name)?;
         let place = Place { direction, deny, host };
         let entries = items.iter().filter_map(|n| peers::entry(r, n, place)).collect();
-        Some(Spanned::new(entries, node.span))
+        Some(Spanned::new(entries, section.key_span))
     };
     let ingress = section(r, "ingress", Direction::Ingress, false);
     let ingress_deny = section(r, "ingressDeny", Direction::Ingress, true);

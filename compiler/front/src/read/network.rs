@@ -57,10 +57,10 @@ fn rules(
     section: &str,
     peers: &str,
 ) -> Option<Spanned<Vec<NetworkRule>>> {
-    let node = spec.get(section)?;
-    let items = r.list(node, section)?;
+    let entry = spec.entry(section)?;
+    let items = r.list(&entry.value, section)?;
     let rules = items.iter().filter_map(|n| rule(r, n, section, peers)).collect();
-    Some(Spanned::new(rules, node.span))
+    Some(Spanned::new(rules, entry.key_span))
 }
 
 fn rule(r: &mut Reader<'_>, node: &Node, section: &str, peers: &str) -> Option<NetworkRule> {

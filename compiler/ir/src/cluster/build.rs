@@ -34,7 +34,12 @@ pub(super) fn build(layers: &[&Facts], options: &Options) -> Cluster {
             name: fact.name.clone(),
             workload: WorkloadId(c.workloads.intern(workload(facts, fact))),
             identity,
-            ports: PortTableId(c.port_tables.intern(facts.ports.get(fact.ports).cloned().unwrap_or_default())),
+            ports: PortTableId(
+                c.port_tables.intern(facts.ports.get(fact.ports).cloned().unwrap_or_default()),
+            ),
+            declared: c
+                .declared_tables
+                .intern(facts.declared.get(fact.declared).cloned().unwrap_or_default()),
             pods: fact.pods,
             ips: fact.ips.clone(),
             probes: c.probe_tables.intern(facts.probes.get(fact.probes).cloned().unwrap_or_default()),
@@ -107,9 +112,7 @@ fn endpoints<'f>(layers: &[&'f Facts], c: &mut Cluster) -> Vec<Placed<'f>> {
         let kind = layers.get(at).map(|l| workload(l, f).kind).unwrap_or_default();
         if f.origin == PodOrigin::Template { kind } else { SmolStr::default() }
     };
-    all.sort_by(|(ns, (_, f)), (other, (_, g))| {
-        (ns, &f.name, f.origin).cmp(&(other, &g.name, g.origin))
-    });
+    all.sort_by(|(ns, (_, f)), (other, (_, g))| (ns, &f.name, f.origin).cmp(&(other, &g.name, g.origin)));
     let mut latest: Vec<(SmolStr, Placed<'f>)> = Vec::with_capacity(all.len());
     for (ns, (at, f)) in all {
         let same = |(n, (a, g)): &(SmolStr, Placed<'f>)| {
@@ -198,6 +201,7 @@ fn bare_identities(layers: &[&Facts], c: &mut Cluster) {
             workload: WorkloadId(c.workloads.intern(workload)),
             identity: IdentityId(c.identities.intern(set)),
             ports: PortTableId(c.port_tables.intern(Vec::new())),
+            declared: c.declared_tables.intern(Vec::new()),
             pods: 1,
             ips: Box::default(),
             probes: c.probe_tables.intern(Vec::new()),

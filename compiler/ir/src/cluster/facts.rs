@@ -29,6 +29,8 @@ pub(super) struct PodFact {
     pub(super) workload: u32,
     /// Index in [`Facts::ports`].
     pub(super) ports: u32,
+    /// Index in [`Facts::declared`].
+    pub(super) declared: u32,
     /// Index in [`Facts::probes`].
     pub(super) probes: u32,
     pub(super) ips: Box<[IpAddr]>,
@@ -59,6 +61,7 @@ pub struct Facts {
     pub(super) names: Interner<SmolStr>,
     pub(super) labels: Interner<Labels>,
     pub(super) ports: Interner<Vec<NamedPort>>,
+    pub(super) declared: Interner<Vec<(L4, u16)>>,
     pub(super) probes: Interner<Vec<ast::PortValue>>,
     pub(super) workloads: Interner<Workload>,
     /// In order of addition; resolved when a cluster is built.
@@ -161,6 +164,7 @@ impl Facts {
             service_account: self.names.intern(account.into()),
             workload: self.workloads.intern(workload),
             ports: self.ports.intern(named_ports(&pod.ports)),
+            declared: self.declared.intern(declared_ports(&pod.ports)),
             probes: self.probes.intern(probes),
             ips,
             pods,
@@ -185,6 +189,7 @@ impl Facts {
             service_account: 0,
             workload: self.workloads.intern(workload),
             ports: self.ports.intern(named_ports(&ep.ports)),
+            declared: self.declared.intern(declared_ports(&ep.ports)),
             probes: self.probes.intern(Vec::new()),
             ips: ep.ips.as_slice().into(),
             pods: 1,
@@ -204,8 +209,7 @@ fn workload_of_pod(o: &Object, pod: &ast::Pod) -> Workload {
     let namespace: SmolStr = namespace_of(o).into();
     match &pod.owner {
         Some((kind, name)) if kind == "ReplicaSet" => {
-            let hash =
-                o.meta.labels.iter().find(|(k, _)| k == "pod-template-hash").map(|(_, v)| v.as_str());
+            let hash = o.meta.labels.iter().find(|(k, _)| k == "pod-template-hash").map(|(_, v)| v.as_str());
             let stem = hash
                 .and_then(|h| name.strip_suffix(h))
                 .and_then(|n| n.strip_suffix('-'))
@@ -220,20 +224,26 @@ fn workload_of_pod(o: &Object, pod: &ast::Pod) -> Workload {
     }
 }
 
+fn l4(protocol: Protocol) -> Option<L4> {
+    match protocol {
+        Protocol::Tcp | Protocol::Any => Some(L4::Tcp),
+        Protocol::Udp => Some(L4::Udp),
+        Protocol::Sctp => Some(L4::Sctp),
+        Protocol::Other(_) => None,
+    }
+}
+
 fn named_ports(ports: &[ast::ContainerPort]) -> Vec<NamedPort> {
-    let mut all: Vec<NamedPort> = ports
-        .iter()
-        .filter_map(|p| {
-            let l4 = match p.protocol {
-                Protocol::Tcp | Protocol::Any => L4::Tcp,
-                Protocol::Udp => L4::Udp,
-                Protocol::Sctp => L4::Sctp,
-                Protocol::Other(_) => return None,
-            };
-            Some((p.name.clone()?, l4, p.port))
-        })
-        .collect();
+    let mut all: Vec<NamedPort> =
+        ports.iter().filter_map(|p| Some((p.name.clone()?, l4(p.protocol)?, p.port))).collect();
     all.sort();
+    all.dedup();
+    all
+}
+
+fn declared_ports(ports: &[ast::ContainerPort]) -> Vec<(L4, u16)> {
+    let mut all: Vec<_> = ports.iter().filter_map(|p| Some((l4(p.protocol)?, p.port))).collect();
+    all.sort_unstable();
     all.dedup();
     all
 }

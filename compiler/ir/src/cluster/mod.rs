@@ -56,6 +56,8 @@ pub struct Endpoint {
     pub pods: u32,
     /// Its addresses, where known.
     pub ips: Box<[IpAddr]>,
+    /// Ports its containers declare, named or not: index into [`Cluster::declared_tables`].
+    pub declared: u32,
     /// Ports the kubelet probes: index into [`Cluster::probe_tables`].
     pub probes: u32,
 }
@@ -115,6 +117,8 @@ pub struct Cluster {
     pub identities: Interner<LabelSet>,
     /// Distinct sets of named ports, each sorted.
     pub port_tables: Interner<Vec<NamedPort>>,
+    /// Distinct sets of ports that containers declare.
+    pub declared_tables: Interner<Vec<(L4, u16)>>,
     /// Distinct sets of ports that the kubelet probes.
     pub probe_tables: Interner<Vec<ast::PortValue>>,
     /// Workloads in order of first use by the sorted endpoints.
@@ -200,6 +204,11 @@ impl Cluster {
     /// The named ports of an endpoint.
     pub fn named_ports(&self, endpoint: &Endpoint) -> &[NamedPort] {
         self.port_tables.get(endpoint.ports.0).map_or(&[], Vec::as_slice)
+    }
+
+    /// The ports that an endpoint's containers declare, sorted.
+    pub fn declared(&self, endpoint: &Endpoint) -> &[(L4, u16)] {
+        self.declared_tables.get(endpoint.declared).map_or(&[], Vec::as_slice)
     }
 
     /// The ports of an endpoint that the kubelet probes.

@@ -36,9 +36,7 @@ impl Builder<'_> {
 
     fn cilium_rule(&mut self, policy: PolicyId, rule: &CiliumRule, namespace: Option<&str>) {
         let (subject, init) = match &rule.subject {
-            ast::Subject::Endpoints(s) => {
-                (Subject::Endpoints(self.subject(s, namespace)), mentions_init(s))
-            }
+            ast::Subject::Endpoints(s) => (Subject::Endpoints(self.subject(s, namespace)), mentions_init(s)),
             ast::Subject::Nodes(s) => (Subject::Host(self.subject(s, None)), false),
         };
         let sections = [
@@ -152,7 +150,9 @@ impl Builder<'_> {
         }
         if let Some(list) = entry.fqdns.as_ref().filter(|l| frame.allows_fqdns() && !l.value.is_empty()) {
             restricted = true;
-            terms.extend(list.value.iter().filter_map(fqdn_of).map(|f| self.set.peers.intern(PeerTerm::Fqdn(f))));
+            terms.extend(
+                list.value.iter().filter_map(fqdn_of).map(|f| self.set.peers.intern(PeerTerm::Fqdn(f))),
+            );
         }
         // Resolved for allow rules only; a deny rule keeps an open peer list (SEM-8.2).
         if let Some(list) = entry.services.as_ref().filter(|_| frame.action == Action::Allow) {

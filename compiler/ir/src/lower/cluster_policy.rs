@@ -20,8 +20,7 @@ impl Builder<'_> {
             ClusterTier::Admin => Tier::Admin,
             ClusterTier::Baseline => Tier::Baseline,
         };
-        for (rules, direction) in
-            [(&policy.ingress, Direction::Ingress), (&policy.egress, Direction::Egress)]
+        for (rules, direction) in [(&policy.ingress, Direction::Ingress), (&policy.egress, Direction::Egress)]
         {
             for (index, rule) in (0u32..).zip(rules) {
                 let order = (policy.priority.value, index);
@@ -112,9 +111,9 @@ impl Builder<'_> {
         let dns = Requirement::new(None, "k8s-app", Operator::In, ["kube-dns".into()]);
         let sel = self.selector(Selector::new([dns]));
         let terms = vec![self.term(PeerTerm::Labels(sel))];
-        let ports = L4::ALL.into_iter().flat_map(|l4| {
-            [PortTerm::Named(l4, "dns".into()), PortTerm::Named(l4, "dns-tcp".into())]
-        });
+        let ports = L4::ALL
+            .into_iter()
+            .flat_map(|l4| [PortTerm::Named(l4, "dns".into()), PortTerm::Named(l4, "dns-tcp".into())]);
         Rule {
             peers: Self::union(terms),
             ports: Ports::of(ports),

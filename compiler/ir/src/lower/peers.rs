@@ -39,9 +39,10 @@ pub(super) fn namespace_requirements(s: &LabelSelector) -> Vec<Requirement> {
         return vec![exists(label::POD_NAMESPACE)];
     }
     let prefixed = |k: &str| format_smolstr!("{}.{k}", label::NAMESPACE_LABELS);
-    let labels = s.match_labels.iter().map(|(k, v)| {
-        Requirement::new(Some("k8s"), &prefixed(&k.value), Operator::In, [v.value.clone()])
-    });
+    let labels = s
+        .match_labels
+        .iter()
+        .map(|(k, v)| Requirement::new(Some("k8s"), &prefixed(&k.value), Operator::In, [v.value.clone()]));
     let expressions = s.match_expressions.iter().map(|e| {
         Requirement::new(
             Some("k8s"),
@@ -135,9 +136,7 @@ impl Builder<'_> {
             CidrSource::GroupRef(name) => self.groups(|g| g.name == name.value),
             CidrSource::GroupSelector(s) => self.groups(|g| cidr_group_matches(s, g)),
         };
-        nets.into_iter()
-            .map(|net| self.term(PeerTerm::Cidr { net, except: except.clone().into() }))
-            .collect()
+        nets.into_iter().map(|net| self.term(PeerTerm::Cidr { net, except: except.clone().into() })).collect()
     }
 
     /// A plain CIDR.
@@ -146,8 +145,14 @@ impl Builder<'_> {
     }
 
     fn groups(&self, wanted: impl Fn(&CidrGroup) -> bool) -> Vec<IpNet> {
-        let mut all: Vec<IpNet> =
-            self.context.cluster.cidr_groups.iter().filter(|g| wanted(g)).flat_map(|g| g.cidrs.clone()).collect();
+        let mut all: Vec<IpNet> = self
+            .context
+            .cluster
+            .cidr_groups
+            .iter()
+            .filter(|g| wanted(g))
+            .flat_map(|g| g.cidrs.clone())
+            .collect();
         all.sort();
         all.dedup();
         all
@@ -155,7 +160,11 @@ impl Builder<'_> {
 
     /// The peers of `toServices`: each matching service's backends, by its selector or, where it
     /// has none, by its endpoints' addresses. `None` if no service matches (SEM-8.1).
-    pub(super) fn services(&mut self, refs: &[ServiceRef], policy_namespace: Option<&str>) -> Option<Vec<u32>> {
+    pub(super) fn services(
+        &mut self,
+        refs: &[ServiceRef],
+        policy_namespace: Option<&str>,
+    ) -> Option<Vec<u32>> {
         let cluster = self.context.cluster;
         let mut found = false;
         let mut out = Vec::new();

@@ -158,6 +158,7 @@ pub(crate) fn diff() -> (Files, DiffReport) {
         sources: group(&[("shop", "cron", 1), ("shop", "mailer", 3)], &[], "shop/cron and shop/mailer"),
         destinations: group(&[("payments", "api", 4)], &[], "payments/api"),
         ports: PortSet::new([range(L4::Tcp, 8080, 8080)]),
+        declared: PortSet::default(),
         egress: Some(both(Direction::Egress, &open())),
         ingress: Some(SideChange {
             direction: Direction::Ingress,
@@ -183,6 +184,7 @@ pub(crate) fn diff() -> (Files, DiffReport) {
         sources: group(&[], &["world"], "the world"),
         destinations: shop.clone(),
         ports: PortSet::all(),
+        declared: PortSet::default(),
         egress: None,
         ingress: Some(SideChange {
             direction: Direction::Ingress,
@@ -206,6 +208,7 @@ pub(crate) fn diff() -> (Files, DiffReport) {
         sources: group(&[("shop", "web", 2)], &[], "shop/web"),
         destinations: group(&[("payments", "api", 4)], &[], "payments/api"),
         ports: PortSet::new([range(L4::Tcp, 8080, 8080)]),
+        declared: PortSet::default(),
         egress: Some(both(Direction::Egress, &open())),
         ingress: Some(SideChange {
             direction: Direction::Ingress,
@@ -223,6 +226,7 @@ pub(crate) fn diff() -> (Files, DiffReport) {
         sources: group(&[("shop", "web", 2)], &[], "shop/web"),
         destinations: group(&[], &["*.example.com", "10.0.0.0/8 except 10.1.0.0/16"], ""),
         ports: PortSet::new([range(L4::Tcp, 443, 443), range(L4::Udp, 53, 53)]),
+        declared: PortSet::default(),
         egress: Some(SideChange {
             direction: Direction::Egress,
             base: side(Verdict::Denied, Cause::Rules(vec![api_rule(files.base, BASE, Action::Deny)])),
@@ -248,6 +252,8 @@ pub(crate) fn diff() -> (Files, DiffReport) {
             by: vec![lock],
             flows: 7,
             cut_off: "the world".to_owned(),
+
+            cut_off_partly: String::new(),
         }],
         totals: Totals {
             denied: 9,

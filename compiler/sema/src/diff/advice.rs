@@ -27,9 +27,10 @@ pub(super) fn advise(e: &Evaluation<'_>, f: &Finding, policies: &PolicyChanges) 
 
 /// The side that denies now and did not before.
 fn denying(f: &Finding) -> Option<&SideChange> {
-    [&f.ingress, &f.egress].into_iter().flatten().find(|s| {
-        s.head.verdict == Verdict::Denied && s.base.verdict == Verdict::Allowed
-    })
+    [&f.ingress, &f.egress]
+        .into_iter()
+        .flatten()
+        .find(|s| s.head.verdict == Verdict::Denied && s.base.verdict == Verdict::Allowed)
 }
 
 fn denied(e: &Evaluation<'_>, f: &Finding, policies: &PolicyChanges) -> (String, String) {
@@ -39,7 +40,8 @@ fn denied(e: &Evaluation<'_>, f: &Finding, policies: &PolicyChanges) -> (String,
         Cause::DefaultDeny(by) => {
             let Some(policy) = to_edit(by, policies) else {
                 return (
-                    "policy is enforced on every endpoint here; allow these flows in a policy of their own".to_owned(),
+                    "policy is enforced on every endpoint here; allow these flows in a policy of their own"
+                        .to_owned(),
                     String::new(),
                 );
             };
@@ -48,10 +50,7 @@ fn denied(e: &Evaluation<'_>, f: &Finding, policies: &PolicyChanges) -> (String,
                 Direction::Ingress => "sources",
                 Direction::Egress => "destinations",
             };
-            (
-                format!("to keep these flows, allow their {end} in {}", policy.policy),
-                patch,
-            )
+            (format!("to keep these flows, allow their {end} in {}", policy.policy), patch)
         }
         Cause::Localhost | Cause::NotEnforced => (String::new(), String::new()),
     }
@@ -79,13 +78,17 @@ fn opened(f: &Finding) -> String {
         Cause::Rules(r) if s.base.verdict == Verdict::Denied => r.first(),
         _ => None,
     });
-    let fallback = [&f.ingress, &f.egress].into_iter().flatten().any(|s| {
-        s.base.verdict == Verdict::Denied && s.head.cause == Cause::NotEnforced
-    });
+    let fallback = [&f.ingress, &f.egress]
+        .into_iter()
+        .flatten()
+        .any(|s| s.base.verdict == Verdict::Denied && s.head.cause == Cause::NotEnforced);
     match rules {
-        Some(r) => format!("if this is wider than meant, narrow the peers or ports of the rule in {}", r.policy),
+        Some(r) => {
+            format!("if this is wider than meant, narrow the peers or ports of the rule in {}", r.policy)
+        }
         None if fallback => {
-            "nothing enforces policy here any more; to keep it closed, keep a policy that selects these pods".to_owned()
+            "nothing enforces policy here any more; to keep it closed, keep a policy that selects these pods"
+                .to_owned()
         }
         None => "if this is wider than meant, keep the rule that denied it".to_owned(),
     }
@@ -106,12 +109,19 @@ fn patch(e: &Evaluation<'_>, f: &Finding, d: Direction, policy: &ObjectRef) -> S
     }
 }
 
-fn cilium_patch(e: &Evaluation<'_>, f: &Finding, d: Direction, policy: &ObjectRef, peers: &PeerGroup) -> String {
+fn cilium_patch(
+    e: &Evaluation<'_>,
+    f: &Finding,
+    d: Direction,
+    policy: &ObjectRef,
+    peers: &PeerGroup,
+) -> String {
     let (section, verb) = match d {
         Direction::Ingress => ("ingress", "from"),
         Direction::Egress => ("egress", "to"),
     };
-    let ports = port_lines(&f.ports);
+    // What the destinations declare is what is worth keeping of "every port".
+    let ports = port_lines(if f.declared.is_empty() { &f.ports } else { &f.declared });
     let mut out = format!("{section}:\n");
     if !peers.workloads.is_empty() {
         let _ = writeln!(out, "- {verb}Endpoints:");
@@ -129,7 +139,11 @@ fn cilium_patch(e: &Evaluation<'_>, f: &Finding, d: Direction, policy: &ObjectRe
     }
     let entities: Vec<&String> = peers.others.iter().filter(|o| is_entity(o)).collect();
     if !entities.is_empty() && peers.workloads.is_empty() {
-        let _ = writeln!(out, "- {verb}Entities: [{}]", entities.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(", "));
+        let _ = writeln!(
+            out,
+            "- {verb}Entities: [{}]",
+            entities.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(", ")
+        );
         out.push_str(&ports);
     }
     if out.lines().count() > 1 { out } else { String::new() }

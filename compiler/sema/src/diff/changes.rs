@@ -279,12 +279,7 @@ impl Finder<'_, '_, '_> {
         peers.ones().map(|n| workloads(node(n))).sum::<u64>() * workloads(self.subject)
     }
 
-    fn key(
-        &self,
-        kind: FindingKind,
-        near: (&Cell, &Cell),
-        far: Option<(&Cell, &Cell)>,
-    ) -> Key {
+    fn key(&self, kind: FindingKind, near: (&Cell, &Cell), far: Option<(&Cell, &Cell)>) -> Key {
         let near_key = self.near_key(near);
         let far_key = far.map_or(SideKey::Absent, |(b, h)| {
             if same_cell(b, h) { SideKey::Same(b.verdict) } else { SideKey::Changes(b.verdict, h.verdict) }

@@ -11,18 +11,27 @@ use crate::row::Cell;
 use crate::side::Evaluation;
 use crate::universe::{NodeId, NodeKind};
 use fixedbitset::FixedBitSet;
-use portcullis_ir::{Direction, FlowPort, Workload};
+use portcullis_ir::{Direction, FlowPort, L4, Workload};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// A finding with the nodes behind it.
+#[derive(Debug)]
+pub(super) struct Gathered<'c> {
+    pub(super) finding: Finding,
+    pub(super) key: &'c Key,
+    pub(super) subjects: FixedBitSet,
+}
+
 /// Gathers, ranks and counts.
-pub(super) fn gather(
+pub(super) fn gather<'c>(
     e: &Evaluation<'_>,
     describer: &Describer<'_>,
-    changes: &Changes,
+    changes: &'c Changes,
     policies: &PolicyChanges,
-) -> (Vec<Finding>, Totals) {
-    let mut findings = Vec::new();
+) -> (Vec<Gathered<'c>>, Totals) {
+    let mut all: Vec<Gathered<'c>> = Vec::new();
+    let declared = declared(e);
     for (key, (sample, hits)) in &changes.found {
         // Subjects with the same peers on the same ports.
         let mut groups: BTreeMap<(&PortSet, Vec<usize>), FixedBitSet> = BTreeMap::new();
@@ -39,25 +48,35 @@ pub(super) fn gather(
                 .insert(subject.index());
         }
         for ((ports, peers), subjects) in groups {
-            findings.push(finding(e, describer, policies, key, sample, ports, &subjects, &peers, hits));
+            let made =
+                finding(e, describer, policies, &declared, key, sample, ports, &subjects, &peers, hits);
+            all.extend(made.map(|finding| Gathered { finding, key, subjects }));
         }
     }
-    let findings: Vec<Finding> = {
-        let mut all: Vec<Finding> = findings.into_iter().flatten().collect();
-        all.sort_by(|a, b| {
-            (a.kind, Reverse(a.pods), Reverse(a.flows), &a.destinations.summary, &a.sources.summary, &a.ports).cmp(&(
-                b.kind,
-                Reverse(b.pods),
-                Reverse(b.flows),
-                &b.destinations.summary,
-                &b.sources.summary,
-                &b.ports,
-            ))
-        });
-        all
-    };
-    let totals = totals(&findings);
-    (findings, totals)
+    all.sort_by(|a, b| rank(&a.finding).cmp(&rank(&b.finding)));
+    let totals = totals(&all);
+    (all, totals)
+}
+
+/// Kinds in their order; within a kind most pods first; then by name, so that the order is total.
+fn rank(f: &Finding) -> (FindingKind, Reverse<u64>, Reverse<u64>, &str, &str, &PortSet) {
+    (f.kind, Reverse(f.pods), Reverse(f.flows), &f.destinations.summary, &f.sources.summary, &f.ports)
+}
+
+/// The ports that containers of each group declare on the last side.
+fn declared(e: &Evaluation<'_>) -> Vec<BTreeSet<(L4, u16)>> {
+    let mut out = vec![BTreeSet::new(); e.universe.groups];
+    if let (Some(side), Some(group_of)) = (e.sides.last(), e.universe.group_of.last()) {
+        let mut seen: BTreeSet<(u32, u32)> = BTreeSet::new();
+        for (endpoint, group) in side.input.cluster.endpoints.iter().zip(group_of) {
+            if seen.insert((*group, endpoint.declared))
+                && let Some(set) = out.get_mut(*group as usize)
+            {
+                set.extend(side.input.cluster.declared(endpoint));
+            }
+        }
+    }
+    out
 }
 
 fn is_single(e: &Evaluation<'_>, id: NodeId) -> bool {
@@ -69,6 +88,7 @@ fn finding(
     e: &Evaluation<'_>,
     describer: &Describer<'_>,
     policies: &PolicyChanges,
+    declared: &[BTreeSet<(L4, u16)>],
     key: &Key,
     sample: &Sample,
     ports: &PortSet,
@@ -99,6 +119,18 @@ fn finding(
         Direction::Ingress => (peer_group, subject_group, Some(near), far, peer, first),
         Direction::Egress => (subject_group, peer_group, far, Some(near), first, peer),
     };
+    let receivers = match key.found {
+        Direction::Ingress => subjects,
+        Direction::Egress => &peer_bits,
+    };
+    let declared = PortSet::new(
+        receivers
+            .ones()
+            .filter_map(|n| declared.get(n))
+            .flatten()
+            .map(|(l4, port)| crate::ports::range(*l4, *port, *port)),
+    )
+    .intersect(ports);
     let mut finding = Finding {
         kind: key.kind,
         sources,
@@ -111,8 +143,9 @@ fn finding(
         example: Example {
             from: end(e, from),
             to: end(e, to),
-            port: ports.example().map(port_text).unwrap_or_default(),
+            port: example_port(ports, &declared).map(port_text).unwrap_or_default(),
         },
+        declared,
         help: String::new(),
         patch: String::new(),
     };
@@ -124,7 +157,13 @@ fn finding(
 
 /// A side before and after. The cells are those of the sample's subject; a group's own places are
 /// looked up where it is another one.
-fn side(e: &Evaluation<'_>, d: Direction, subject: NodeId, cells: &(Cell, Cell), sampled: NodeId) -> SideChange {
+fn side(
+    e: &Evaluation<'_>,
+    d: Direction,
+    subject: NodeId,
+    cells: &(Cell, Cell),
+    sampled: NodeId,
+) -> SideChange {
     let at = if e.class(HEAD, d, subject) == e.class(HEAD, d, sampled) { subject } else { sampled };
     let verdict = |side: usize, cell: &Cell| side_verdict(e, side, cell, &source(e, side, d, at, cell));
     SideChange { direction: d, base: verdict(BASE, &cells.0), head: verdict(HEAD, &cells.1) }
@@ -132,7 +171,8 @@ fn side(e: &Evaluation<'_>, d: Direction, subject: NodeId, cells: &(Cell, Cell),
 
 /// Pairs of a source and a destination; a workload of one pod is no pair with itself.
 fn flows(a: &PeerGroup, b: &PeerGroup) -> u64 {
-    let own: BTreeSet<&Workload> = a.workloads.iter().filter(|(_, pods)| *pods <= 1).map(|(w, _)| w).collect();
+    let own: BTreeSet<&Workload> =
+        a.workloads.iter().filter(|(_, pods)| *pods <= 1).map(|(w, _)| w).collect();
     let selves = b.workloads.iter().filter(|(w, pods)| *pods <= 1 && own.contains(w)).count() as u64;
     (a.ends() * b.ends()).saturating_sub(selves)
 }
@@ -165,7 +205,13 @@ fn port_text(p: FlowPort) -> String {
     }
 }
 
-fn totals(findings: &[Finding]) -> Totals {
+/// A port that the receiver listens on, if it declares one of those that change.
+fn example_port(ports: &PortSet, declared: &PortSet) -> Option<FlowPort> {
+    declared.intervals().first().map(|(start, _)| crate::ports::flow_port(*start)).or_else(|| ports.example())
+}
+
+fn totals(all: &[Gathered<'_>]) -> Totals {
+    let findings: Vec<&Finding> = all.iter().map(|g| &g.finding).collect();
     let mut t = Totals::default();
     let ends = |kind: FindingKind| -> u64 {
         let all: BTreeSet<&Workload> = findings

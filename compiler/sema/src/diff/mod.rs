@@ -37,8 +37,9 @@ pub fn review(base: Input<'_>, head: Input<'_>) -> Review {
     let describer = Describer::new(&evaluation.universe);
     let policies = policies::compare(base.policies, head.policies);
     let changes = changes::find(&cells);
-    let (findings, totals) = findings::gather(&evaluation, &describer, &changes, &policies);
-    let transitions = transitions::find(&evaluation, &describer, &changes);
+    let (gathered, totals) = findings::gather(&evaluation, &describer, &changes, &policies);
+    let transitions = transitions::find(&evaluation, &describer, &changes, &gathered);
+    let findings: Vec<Finding> = gathered.into_iter().map(|g| g.finding).collect();
     let (added, removed) = workloads(base, head);
     Review {
         totals: Totals {

@@ -79,6 +79,9 @@ pub struct Finding {
     pub destinations: PeerGroup,
     /// What changes.
     pub ports: PortSet,
+    /// Those of the ports that containers of the destinations declare: where traffic is to be
+    /// expected. Empty if they declare none of them.
+    pub declared: PortSet,
     /// The sources' egress; `None` where the sources are not pods.
     pub egress: Option<SideChange>,
     /// The destinations' ingress; `None` where the destinations are not pods.
@@ -178,6 +181,8 @@ pub struct Transition {
     pub by: Vec<PolicyRef>,
     /// Flows of the denied (or allowed) findings that this default decides.
     pub flows: u64,
-    /// The peers that are cut off (or let in) by it, in words.
+    /// Peers that are cut off (or let in) by it on every port, in words; empty if there are none.
     pub cut_off: String,
+    /// Peers that are cut off (or let in) by it on some ports only, in words; empty likewise.
+    pub cut_off_partly: String,
 }

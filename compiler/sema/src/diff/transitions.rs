@@ -1,7 +1,8 @@
 //! Whose default changes: the first policy that selects a pod switches it to default deny.
 
 use super::cause::{Source, policy_ref};
-use super::changes::{Changes, SideKey};
+use super::changes::{Changes, Key as ChangeKey, SideKey};
+use super::findings::Gathered;
 use super::model::{FindingKind, Transition};
 use super::{BASE, HEAD};
 use crate::describe::Describer;
@@ -16,7 +17,12 @@ use std::collections::BTreeMap;
 type Key = (Direction, bool, Vec<EnforcementId>);
 
 /// Finds every transition, largest first.
-pub(super) fn find(e: &Evaluation<'_>, describer: &Describer<'_>, changes: &Changes) -> Vec<Transition> {
+pub(super) fn find(
+    e: &Evaluation<'_>,
+    describer: &Describer<'_>,
+    changes: &Changes,
+    gathered: &[Gathered<'_>],
+) -> Vec<Transition> {
     let mut groups: BTreeMap<Key, FixedBitSet> = BTreeMap::new();
     for d in Direction::BOTH {
         for (id, g) in e.universe.groups() {
@@ -39,14 +45,24 @@ pub(super) fn find(e: &Evaluation<'_>, describer: &Describer<'_>, changes: &Chan
             let side = if on { HEAD } else { BASE };
             let set = e.sides.get(side).map(|s| s.input.policies);
             let by = ids.iter().filter_map(|id| set.and_then(|s| policy_ref(s, *id))).collect();
-            let (flows, peers) = decided(e, changes, direction, on, &bits);
+            let mine = |key: &ChangeKey| decided_by_default(key, direction, on);
+            let flows = gathered
+                .iter()
+                .filter(|g| mine(g.key) && !g.subjects.is_disjoint(&bits))
+                .map(|g| g.finding.flows)
+                .sum();
+            let (wholly, partly) = peers(e, changes, &mine, &bits);
+            let words = |bits: &FixedBitSet| {
+                if bits.is_clear() { String::new() } else { describer.group(bits).summary }
+            };
             Transition {
                 direction,
                 on,
                 endpoints: describer.group(&bits),
                 by,
                 flows,
-                cut_off: if peers.is_clear() { String::new() } else { describer.group(&peers).summary },
+                cut_off: words(&wholly),
+                cut_off_partly: words(&partly),
             }
         })
         .collect();
@@ -55,41 +71,38 @@ pub(super) fn find(e: &Evaluation<'_>, describer: &Describer<'_>, changes: &Chan
 }
 
 fn denies(e: &Evaluation<'_>, side: usize, d: Direction, id: NodeId) -> bool {
-    e.class(side, d, id)
-        .and_then(|c| e.classes.get(c))
-        .is_some_and(|c| c.fallback == Fallback::DefaultDeny)
+    e.class(side, d, id).and_then(|c| e.classes.get(c)).is_some_and(|c| c.fallback == Fallback::DefaultDeny)
 }
 
-/// Flows that this default decides, and their peers.
-fn decided(
+/// Whether a change is denied (or allowed) because of the default itself, seen from its subject.
+fn decided_by_default(key: &ChangeKey, d: Direction, on: bool) -> bool {
+    let wanted = if on { FindingKind::Denied } else { FindingKind::Allowed };
+    let side = match d {
+        Direction::Ingress => &key.ingress,
+        Direction::Egress => &key.egress,
+    };
+    let SideKey::Differs(change) = side else { return false };
+    let source = if on { &change.sources.1 } else { &change.sources.0 };
+    key.kind == wanted && key.found == d && matches!(source, Source::DefaultDeny(_))
+}
+
+/// Peers of the decided flows: those with which every port changes, and the others.
+fn peers(
     e: &Evaluation<'_>,
     changes: &Changes,
-    d: Direction,
-    on: bool,
+    mine: &dyn Fn(&ChangeKey) -> bool,
     subjects: &FixedBitSet,
-) -> (u64, FixedBitSet) {
-    let wanted = if on { FindingKind::Denied } else { FindingKind::Allowed };
-    let mut peers_all = FixedBitSet::with_capacity(e.universe.len());
-    let mut flows = 0;
-    for (key, (_, hits)) in &changes.found {
-        let side = match d {
-            Direction::Ingress => &key.ingress,
-            Direction::Egress => &key.egress,
-        };
-        let SideKey::Differs(change) = side else { continue };
-        let source = if on { &change.sources.1 } else { &change.sources.0 };
-        if key.kind != wanted || key.found != d || !matches!(source, Source::DefaultDeny(_)) {
-            continue;
-        }
-        for ((subject, _), peers) in hits {
+) -> (FixedBitSet, FixedBitSet) {
+    let mut wholly = FixedBitSet::with_capacity(e.universe.len());
+    let mut partly = wholly.clone();
+    for (_, (_, hits)) in changes.found.iter().filter(|(key, _)| mine(key)) {
+        for ((subject, ports), peers) in hits {
             if subjects.contains(subject.index()) {
-                peers_all.union_with(peers);
-                let ends = |n: usize| {
-                    e.universe.group(super::changes::node(n)).map_or(1, |g| g.workloads.len() as u64)
-                };
-                flows += ends(subject.index()) * peers.ones().map(ends).sum::<u64>();
+                let all = ports.complement().is_empty();
+                (if all { &mut wholly } else { &mut partly }).union_with(peers);
             }
         }
     }
-    (flows, peers_all)
+    wholly.difference_with(&partly);
+    (wholly, partly)
 }

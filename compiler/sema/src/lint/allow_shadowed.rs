@@ -17,7 +17,8 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
             }
             continue;
         }
-        for (id, r) in s.rules(&view.cx).filter(|(_, r)| r.action == Action::Allow && r.tier == Tier::Normal) {
+        for (id, r) in s.rules(&view.cx).filter(|(_, r)| r.action == Action::Allow && r.tier == Tier::Normal)
+        {
             let so_far = by.get(&id).copied();
             if so_far != Some(None) {
                 let found = shadow(view, s, id, r);
@@ -26,10 +27,14 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
         }
     }
     for (id, deny) in by.into_iter().filter_map(|(id, d)| d.map(|d| (id, d))) {
-        let (Some(rule), Some(other)) = (view.cx.policies.rule(id), view.cx.policies.rule(deny)) else { continue };
+        let (Some(rule), Some(other)) = (view.cx.policies.rule(id), view.cx.policies.rule(deny)) else {
+            continue;
+        };
         let Some(policy) = view.cx.policies.policy(rule.policy) else { continue };
-        let message = format!("this allows nothing: {} denies all of it, and deny wins", view.policy_name(deny));
-        let finding = Diagnostic::new(CODE, message, rule.span).object(policy.object.clone()).label("denied whole");
+        let message =
+            format!("this allows nothing: {} denies all of it, and deny wins", view.policy_name(deny));
+        let finding =
+            Diagnostic::new(CODE, message, rule.span).object(policy.object.clone()).label("denied whole");
         out.push(
             finding
                 .also(other.entry, "denies it")
@@ -52,7 +57,10 @@ fn shadow(view: &View<'_>, s: &Signature, id: RuleId, allow: &Rule) -> Option<Ru
             && cover::ports(&r.ports, &allow.ports)
     });
     if s.groups.is_empty() {
-        return denies.filter(|(_, r)| cover::peers(cx.policies, &r.peers, &allow.peers)).map(|(d, _)| d).next();
+        return denies
+            .filter(|(_, r)| cover::peers(cx.policies, &r.peers, &allow.peers))
+            .map(|(d, _)| d)
+            .next();
     }
     let mut left = peer_bits(cx, id).filter(|p| !p.is_clear())?.clone();
     let mut first = None;

@@ -33,19 +33,29 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
                 .entries
                 .iter()
                 .filter(|e| {
-                    std::ptr::eq(e.at.rule, site.rule) && e.direction == direction && e.action == Action::Allow
+                    std::ptr::eq(e.at.rule, site.rule)
+                        && e.direction == direction
+                        && e.action == Action::Allow
                 })
                 .flat_map(|e| e.rules.clone())
                 .peekable();
             // A proxy sees the traffic even where nothing is denied, which may be the purpose.
             let idle = |i: usize| {
-                let asks = view.cx.policies.rules.get(i).is_none_or(|r| r.l7.is_some() || r.authentication.is_some());
+                let asks = view
+                    .cx
+                    .policies
+                    .rules
+                    .get(i)
+                    .is_none_or(|r| r.l7.is_some() || r.authentication.is_some());
                 !asks && u32::try_from(i).is_ok_and(|i| open.get(&RuleId(i)) == Some(&true))
             };
             if ids.peek().is_some() && ids.all(idle) {
-                let message = format!("these allows restrict nobody: {direction} stays open for every pod they select");
+                let message =
+                    format!("these allows restrict nobody: {direction} stays open for every pod they select");
                 let finding = finding(site.object, CODE, message, off.span).label("default deny is off");
-                out.push(finding.help("remove `enableDefaultDeny`, or let another policy turn default deny on"));
+                out.push(
+                    finding.help("remove `enableDefaultDeny`, or let another policy turn default deny on"),
+                );
             }
         }
     }

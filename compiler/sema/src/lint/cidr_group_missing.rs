@@ -17,7 +17,10 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
                 let message = format!("this {} nobody: {what}", site.does());
                 site.finding(CODE, message, span).label("does not exist")
             } else {
-                let message = format!("this {} nobody unless the group exists; no CiliumCIDRGroup was given", site.does());
+                let message = format!(
+                    "this {} nobody unless the group exists; no CiliumCIDRGroup was given",
+                    site.does()
+                );
                 site.finding(CODE, message, span).severity(Severity::Note)
             };
             out.push(finding.help(match like {

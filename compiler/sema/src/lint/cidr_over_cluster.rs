@@ -16,9 +16,12 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
     let pods: BTreeSet<IpAddr> = cluster.endpoints.iter().flat_map(|e| e.ips.iter().copied()).collect();
     for site in view.cidrs.iter().filter(|c| !is_everything(&c.net)) {
         let Some(what) = covered(view, site, &pods) else { continue };
-        let message = format!("this range does not match {what}: address ranges only match what is outside the cluster");
+        let message = format!(
+            "this range does not match {what}: address ranges only match what is outside the cluster"
+        );
         let severity = if is_broad(&site.net) { Severity::Note } else { Severity::Warning };
-        let finding = finding(site.object, CODE, message, site.span).severity(severity).label("never matches them");
+        let finding =
+            finding(site.object, CODE, message, site.span).severity(severity).label("never matches them");
         let help = if what.contains("node") {
             "select nodes with the entities host, remote-node or kube-apiserver"
         } else {

@@ -35,7 +35,11 @@ fn report(view: &View<'_>, code: Code, a: (RuleId, &Rule), b: &Rule) -> Option<D
     let with = view.policy_name(a.0);
     let message = format!("Cilium keeps the pods' previous policy: {what}, here and in {with}");
     let finding = Diagnostic::new(code, message, b.span).object(policy.object.clone()).label(second);
-    Some(finding.also(a.1.span, first).help("ask the same in both places, or narrow the peers or ports of one"))
+    Some(
+        finding
+            .also(a.1.span, first)
+            .help("ask the same in both places, or narrow the peers or ports of one"),
+    )
 }
 
 fn conflict(x: &Rule, y: &Rule) -> Option<Code> {

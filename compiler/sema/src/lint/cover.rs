@@ -31,9 +31,10 @@ pub(super) fn peers(set: &PolicySet, big: &Peers, small: &Peers) -> bool {
         (_, Peers::All) => false,
         (Peers::Of(a), Peers::Of(b)) => b.iter().all(|t| {
             a.contains(t)
-                || set.peers.get(*t).is_some_and(|t| {
-                    a.iter().filter_map(|u| set.peers.get(*u)).any(|u| term(set, u, t))
-                })
+                || set
+                    .peers
+                    .get(*t)
+                    .is_some_and(|t| a.iter().filter_map(|u| set.peers.get(*u)).any(|u| term(set, u, t)))
         }),
     }
 }

@@ -20,10 +20,12 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
         }
     }
     for site in view.entries.iter().filter(|s| s.action == Action::Deny) {
-        let whole = site.rules.clone().all(|i| u32::try_from(i).is_ok_and(|i| idle.get(&RuleId(i)) == Some(&true)));
+        let whole =
+            site.rules.clone().all(|i| u32::try_from(i).is_ok_and(|i| idle.get(&RuleId(i)) == Some(&true)));
         if whole {
             let object: &Object = site.at.object;
-            let message = "this deny changes nothing today: no rule allows any of its traffic, and default deny is on";
+            let message =
+                "this deny changes nothing today: no rule allows any of its traffic, and default deny is on";
             let finding = finding(object, CODE, message, site.entry.span).label("denied without it");
             out.push(finding.help("keep it as a guard against later allows, or remove it"));
         }

@@ -29,8 +29,13 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
             };
             let (None, Some(denies)) = (filled(Action::Allow), filled(Action::Deny)) else { continue };
             // `[{}]` and dropped fields are told of by lints of their own.
-            let own = view.entries.iter().filter(|e| std::ptr::eq(e.at.rule, site.rule) && e.direction == direction);
-            if own.clone().all(super::sites::EntrySite::is_empty) || own.clone().any(|e| !e.entry.dropped.is_empty()) {
+            let own = view
+                .entries
+                .iter()
+                .filter(|e| std::ptr::eq(e.at.rule, site.rule) && e.direction == direction);
+            if own.clone().all(super::sites::EntrySite::is_empty)
+                || own.clone().any(|e| !e.entry.dropped.is_empty())
+            {
                 continue;
             }
             let first = own.clone().map(|e| e.rules.start).min().and_then(|i| u32::try_from(i).ok());
@@ -47,9 +52,14 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
                 continue;
             }
             let message = if cut.is_empty() {
-                format!("all {direction} becomes denied, not only what is named, unless another policy allows it")
+                format!(
+                    "all {direction} becomes denied, not only what is named, unless another policy allows it"
+                )
             } else {
-                format!("all {direction} of {} becomes denied, not only what is named", few(&view.workloads(&cut)))
+                format!(
+                    "all {direction} of {} becomes denied, not only what is named",
+                    few(&view.workloads(&cut))
+                )
             };
             let finding = finding(site.object, CODE, message, denies.span).label("turns default deny on");
             out.push(finding.help(format!(

@@ -13,7 +13,8 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
         } else {
             ("nothing is denied: services are not looked up in a deny rule", Severity::Warning)
         };
-        let finding = site.finding(CODE, message, list.span).severity(severity).label("never resolved in a deny rule");
+        let finding =
+            site.finding(CODE, message, list.span).severity(severity).label("never resolved in a deny rule");
         out.push(finding.help("select the services' backends with `toEndpoints`"));
     }
 }

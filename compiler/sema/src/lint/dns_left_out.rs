@@ -1,10 +1,10 @@
 //! SEM-8.6: egress is default-deny, something is allowed, and DNS is not. Pods that may reach
 //! nothing at all are locked down on purpose and are left alone.
 
+use super::Context;
 use super::signatures::{Signature, peer_bits};
 use super::view::View;
 use super::words::few;
-use super::Context;
 use crate::row::Fallback;
 use crate::universe::{NodeId, NodeKind};
 use fixedbitset::FixedBitSet;
@@ -15,13 +15,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
     let dns = Dns::new(&view.cx);
-    for (source, groups) in blamed(view, |s| dns.is_left_out(&view.cx, s), |g| !dns.pods.contains(g.index())) {
+    for (source, groups) in blamed(view, |s| dns.is_left_out(&view.cx, s), |g| !dns.pods.contains(g.index()))
+    {
         let who = few(&view.workloads(&groups));
         let message = format!("{who} cannot resolve names: egress is default-deny and DNS is not allowed");
         if let Some(finding) = at_source(view, source, CODE, message) {
-            out.push(finding.label("turns default deny on").help(
-                "allow UDP and TCP 53 to the pods `k8s-app: kube-dns` of namespace kube-system",
-            ));
+            out.push(
+                finding
+                    .label("turns default deny on")
+                    .help("allow UDP and TCP 53 to the pods `k8s-app: kube-dns` of namespace kube-system"),
+            );
         }
     }
 }
@@ -39,12 +42,14 @@ pub(super) fn blamed(
         if s.fallback != Some(Fallback::DefaultDeny) || s.sources.is_empty() {
             continue;
         }
-        let allowing: BTreeSet<_> = s.rules(cx).filter(|(id, r)| opens(cx, *id, r)).map(|(_, r)| r.policy).collect();
+        let allowing: BTreeSet<_> =
+            s.rules(cx).filter(|(id, r)| opens(cx, *id, r)).map(|(_, r)| r.policy).collect();
         let groups: Vec<NodeId> = s.groups.iter().copied().filter(|g| counts(*g)).collect();
         if allowing.is_empty() || groups.is_empty() || !wrong(s) {
             continue;
         }
-        let by_policy = |id: &&EnforcementId| cx.policies.enforcement(**id).is_some_and(|e| allowing.contains(&e.policy));
+        let by_policy =
+            |id: &&EnforcementId| cx.policies.enforcement(**id).is_some_and(|e| allowing.contains(&e.policy));
         if let Some(source) = s.sources.iter().find(by_policy).or(s.sources.first()) {
             out.entry(*source).or_default().extend(groups);
         }
@@ -106,7 +111,8 @@ impl Dns {
 
     fn is_left_out(&self, cx: &Context<'_>, s: &Signature) -> bool {
         !s.rules(cx).filter(|(id, r)| opens(cx, *id, r)).any(|(id, r)| {
-            let reaches = peer_bits(cx, id).is_some_and(|p| self.pods.is_clear() || !p.is_disjoint(&self.answers));
+            let reaches =
+                peer_bits(cx, id).is_some_and(|p| self.pods.is_clear() || !p.is_disjoint(&self.answers));
             self.named(&r.ports) || (reaches && self.takes_in(&r.ports))
         })
     }
@@ -116,7 +122,9 @@ impl Dns {
         match ports {
             Ports::All => true,
             Ports::Of(terms) => terms.iter().any(|t| match t {
-                PortTerm::Range(L4::Udp | L4::Tcp, low, high) => self.ports.range(low..=high).next().is_some(),
+                PortTerm::Range(L4::Udp | L4::Tcp, low, high) => {
+                    self.ports.range(low..=high).next().is_some()
+                }
                 PortTerm::Named(..) => true,
                 _ => false,
             }),

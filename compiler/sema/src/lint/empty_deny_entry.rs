@@ -18,6 +18,10 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
         };
         let finding = site.finding(CODE, message, site.entry.span).label("names no peer and no port");
         let section = site.direction;
-        out.push(finding.help(format!("deny everything with `{all}`, or turn default deny on with `{section}: [{{}}]`")));
+        out.push(
+            finding.help(format!(
+                "deny everything with `{all}`, or turn default deny on with `{section}: [{{}}]`"
+            )),
+        );
     }
 }

@@ -16,7 +16,8 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
     if !view.cx.has_cluster && egress().any(asks) {
         return;
     }
-    let taught: BTreeSet<RuleId> = egress().filter(|s| asks(s)).flat_map(|s| s.rules.iter().copied()).collect();
+    let taught: BTreeSet<RuleId> =
+        egress().filter(|s| asks(s)).flat_map(|s| s.rules.iter().copied()).collect();
     let selecting: BTreeSet<RuleId> = egress().flat_map(|s| s.rules.iter().copied()).collect();
     for site in view.entries.iter().filter(|s| s.action == Action::Allow) {
         let Some(list) = site.entry.fqdns.as_ref().filter(|l| !l.value.is_empty()) else { continue };

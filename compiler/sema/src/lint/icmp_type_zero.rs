@@ -13,7 +13,9 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
             let family = if field.v6 { "ICMPv6" } else { "ICMP" };
             let message = format!("this {} every {family} type, not only type 0", site.does());
             let finding = site.finding(CODE, message, field.icmp_type.span).label("stands for every type");
-            out.push(finding.help("echo requests are type 8 (ICMPv6: 128); replies to what is allowed pass by themselves"));
+            out.push(finding.help(
+                "echo requests are type 8 (ICMPv6: 128); replies to what is allowed pass by themselves",
+            ));
         }
     }
 }

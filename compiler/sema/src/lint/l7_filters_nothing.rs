@@ -26,10 +26,21 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
             });
             let Some((other, o)) = lifting else { continue };
             let Some(policy) = set.policy(r.policy) else { continue };
-            let with = if o.policy == r.policy { "another rule of the policy".to_owned() } else { view.policy_name(other) };
-            let message = format!("these L7 rules filter nothing: {with} allows the same peers and port whatever they send");
+            let with = if o.policy == r.policy {
+                "another rule of the policy".to_owned()
+            } else {
+                view.policy_name(other)
+            };
+            let message = format!(
+                "these L7 rules filter nothing: {with} allows the same peers and port whatever they send"
+            );
             let finding = Diagnostic::new(CODE, message, r.span).object(policy.object.clone());
-            out.push(finding.label("lifted").also(o.span, "allows every request").help("remove the plain allow, or give it the same rules"));
+            out.push(
+                finding
+                    .label("lifted")
+                    .also(o.span, "allows every request")
+                    .help("remove the plain allow, or give it the same rules"),
+            );
         }
     }
 }

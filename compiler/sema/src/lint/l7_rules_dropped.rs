@@ -18,7 +18,8 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
                 "rules" => "deny rules have no L7 rules: allow with `http` rules what may pass",
                 _ => "restrict the ports or the peers, or match requests in the application",
             };
-            let finding = site.finding(CODE, message, field.span).label(format!("`{}` is dropped", field.value));
+            let finding =
+                site.finding(CODE, message, field.span).label(format!("`{}` is dropped", field.value));
             out.push(finding.help(help));
         }
     }

@@ -55,12 +55,14 @@ impl<'a> Matcher<'a> {
             return None;
         }
         if let Some(own) = namespace {
-            let rest = Selector::new(s.requirements().iter().filter(|r| !is_only(r, POD_NAMESPACE, own)).cloned());
-            let others: BTreeSet<&str> = if rest.requirements().len() < s.requirements().len() && names_pods(&rest) {
-                self.found(&rest).filter_map(|l| l.k8s(POD_NAMESPACE)).collect()
-            } else {
-                BTreeSet::new()
-            };
+            let rest =
+                Selector::new(s.requirements().iter().filter(|r| !is_only(r, POD_NAMESPACE, own)).cloned());
+            let others: BTreeSet<&str> =
+                if rest.requirements().len() < s.requirements().len() && names_pods(&rest) {
+                    self.found(&rest).filter_map(|l| l.k8s(POD_NAMESPACE)).collect()
+                } else {
+                    BTreeSet::new()
+                };
             if !others.is_empty() {
                 return Some(Trouble::Elsewhere(others.into_iter().map(str::to_owned).collect()));
             }

@@ -16,7 +16,9 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
         let span = own.map_or(site.span, |n| n.span);
         if said.insert((span.file, span.start)) {
             let message = format!("the policy does nothing: there is no namespace {name}");
-            out.push(finding(site.object, CODE, message, span).label("does not exist").help(help(like.as_deref())));
+            out.push(
+                finding(site.object, CODE, message, span).label("does not exist").help(help(like.as_deref())),
+            );
         }
     }
     for site in &view.peers {
@@ -27,7 +29,9 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
         }
         let span = site.written.and_then(|s| value_place(s, name)).unwrap_or(site.span);
         let message = format!("this peer matches nobody: there is no namespace {name}");
-        out.push(finding(site.object, CODE, message, span).label("does not exist").help(help(like.as_deref())));
+        out.push(
+            finding(site.object, CODE, message, span).label("does not exist").help(help(like.as_deref())),
+        );
     }
 }
 

@@ -9,7 +9,9 @@ use portcullis_ir::label::{POD_NAMESPACE, split_key};
 
 pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
     for site in &view.rules {
-        let (Body::Cilium(policy), Subject::Endpoints(s)) = (&site.object.body, &site.rule.subject) else { continue };
+        let (Body::Cilium(policy), Subject::Endpoints(s)) = (&site.object.body, &site.rule.subject) else {
+            continue;
+        };
         let Some(own) = site.object.meta.namespace.as_ref().filter(|_| !policy.clusterwide) else { continue };
         for (key, value) in &s.match_labels {
             if split_key(&key.value) == (Some("k8s"), POD_NAMESPACE) && value.value != own.value {

@@ -14,11 +14,22 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
         let Some(Trouble::Elsewhere(namespaces)) = &site.trouble else { continue };
         let own = site.object.meta.namespace.as_ref().map_or("", |n| n.value.as_str());
         let message = format!("this peer matches nobody: such pods are in {}, not in {own}", few(namespaces));
-        let namespace = namespaces.first().map_or("", String::as_str);
-        let help = match site.object.body {
-            Body::Cilium(_) => format!("did you mean `k8s:io.kubernetes.pod.namespace: {namespace}` beside these labels?"),
-            _ => format!("did you mean a `namespaceSelector` for `kubernetes.io/metadata.name: {namespace}` beside it?"),
+        let example = match namespaces.as_slice() {
+            [one] => one.as_str(),
+            _ => "<namespace>",
         };
-        out.push(finding(site.object, CODE, message, site.span).label(format!("held to namespace {own}")).help(help));
+        let help = match site.object.body {
+            Body::Cilium(_) => format!(
+                "if pods there are meant, add `k8s:io.kubernetes.pod.namespace: {example}` to the labels"
+            ),
+            _ => format!(
+                "if pods there are meant, add a `namespaceSelector` for `kubernetes.io/metadata.name: {example}`"
+            ),
+        };
+        out.push(
+            finding(site.object, CODE, message, site.span)
+                .label(format!("held to namespace {own}"))
+                .help(help),
+        );
     }
 }

@@ -15,7 +15,8 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
         ] {
             let Some(rules) = section.as_ref().filter(|s| !named && !s.value.is_empty()) else { continue };
             let message = format!("{direction} becomes default-deny although `policyTypes` does not name it");
-            let finding = finding(site.object, CODE, message, rules.span).label("enforced by Cilium, ignored by Kubernetes");
+            let finding = finding(site.object, CODE, message, rules.span)
+                .label("enforced by Cilium, ignored by Kubernetes");
             out.push(
                 finding
                     .also(types.span, format!("without {word}"))

@@ -11,7 +11,11 @@ use std::net::IpAddr;
 pub(super) fn is_broad(net: &IpNet) -> bool {
     match net {
         IpNet::V4(n) => {
-            n.prefix_len() < 12 || matches!((n.addr().octets(), n.prefix_len()), ([172, 16, 0, 0], 12) | ([192, 168, 0, 0], 16))
+            n.prefix_len() < 12
+                || matches!(
+                    (n.addr().octets(), n.prefix_len()),
+                    ([172, 16, 0, 0], 12) | ([192, 168, 0, 0], 16)
+                )
         }
         IpNet::V6(n) => n.prefix_len() < 32,
     }

@@ -5,7 +5,7 @@ use super::cover;
 use super::view::View;
 use portcullis_diag::Diagnostic;
 use portcullis_diag::codes::meaning::RULE_ADDS_NOTHING as CODE;
-use portcullis_ir::{Action, Peers, RuleId, Rule, Tier};
+use portcullis_ir::{Action, Peers, Rule, RuleId, Tier};
 use std::collections::BTreeSet;
 
 pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
@@ -29,7 +29,9 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
                 format!("this allow adds nothing: {} allows all of it", view.policy_name(other))
             };
             let finding = Diagnostic::new(CODE, message, r.span).object(policy.object.clone());
-            out.push(finding.label("allowed without it").also(o.span, "allows it").help("remove one of the two"));
+            out.push(
+                finding.label("allowed without it").also(o.span, "allows it").help("remove one of the two"),
+            );
         }
     }
 }

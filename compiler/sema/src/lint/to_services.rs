@@ -10,7 +10,9 @@ use portcullis_ir::{Action, lower};
 
 pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
     for site in &view.entries {
-        let Some(list) = site.entry.services.as_ref().filter(|_| site.action == Action::Allow) else { continue };
+        let Some(list) = site.entry.services.as_ref().filter(|_| site.action == Action::Allow) else {
+            continue;
+        };
         let services = &view.cx.cluster.services;
         let namespace = site.at.object.meta.namespace.as_ref().map(|n| n.value.as_str());
         let finds = |r: &ServiceRef| services.iter().any(|s| lower::service_matches(r, s, namespace));
@@ -31,7 +33,9 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
             ("nobody is allowed", Severity::Warning)
         };
         let finding = if view.cx.has_services || list.value.is_empty() {
-            site.finding(CODE, format!("{effect}: {named}"), span).severity(severity).label("finds no service")
+            site.finding(CODE, format!("{effect}: {named}"), span)
+                .severity(severity)
+                .label("finds no service")
         } else {
             let message = format!("{effect} if no service matches; no Service was given to look in");
             site.finding(CODE, message, span).severity(Severity::Note)

@@ -26,16 +26,22 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
             .collect();
         for name in names {
             let Some(known) = receivers(view, id, rule) else { continue };
-            let wanted = |l4| terms.iter().any(|t| matches!(t, PortTerm::Named(p, n) if *p == l4 && n == name));
+            let wanted =
+                |l4| terms.iter().any(|t| matches!(t, PortTerm::Named(p, n) if *p == l4 && n == name));
             if known.iter().any(|(n, l4)| *n == name && wanted(*l4)) {
                 continue;
             }
             let Some(policy) = view.cx.policies.policy(rule.policy) else { continue };
             let Some(span) = places.get(&(id, name)) else { continue };
             let verb = if rule.action == Action::Deny { "denies" } else { "allows" };
-            let who = if rule.direction == Direction::Ingress { "pod that the policy selects" } else { "pod among the peers" };
+            let who = if rule.direction == Direction::Ingress {
+                "pod that the policy selects"
+            } else {
+                "pod among the peers"
+            };
             let message = format!("this {verb} nothing: no {who} has a port named `{name}`");
-            let finding = Diagnostic::new(CODE, message, *span).object(policy.object.clone()).label("no such port");
+            let finding =
+                Diagnostic::new(CODE, message, *span).object(policy.object.clone()).label("no such port");
             let mut all: Vec<&str> = known.iter().map(|(n, _)| *n).collect();
             all.dedup();
             out.push(finding.help(match (known.iter().any(|(n, _)| *n == name), nearest(name, all)) {

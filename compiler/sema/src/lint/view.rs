@@ -60,7 +60,13 @@ impl<'a> View<'a> {
     }
 
     /// Walks one policy. `at` is its first rule among all; returns the first one after it.
-    fn policy(&mut self, id: PolicyId, object: &'a Object, subjects: &HashMap<PolicyId, Subject>, at: usize) -> usize {
+    fn policy(
+        &mut self,
+        id: PolicyId,
+        object: &'a Object,
+        subjects: &HashMap<PolicyId, Subject>,
+        at: usize,
+    ) -> usize {
         let rules = &self.cx.policies.rules;
         let from = at + rules.iter().skip(at).take_while(|r| r.policy < id).count();
         let mut at = from;
@@ -85,7 +91,13 @@ impl<'a> View<'a> {
         from + rules.iter().skip(from).take_while(|r| r.policy == id).count()
     }
 
-    fn subject(&mut self, object: &'a Object, span: Span, written: Option<&'a LabelSelector>, subject: Option<Subject>) {
+    fn subject(
+        &mut self,
+        object: &'a Object,
+        span: Span,
+        written: Option<&'a LabelSelector>,
+        subject: Option<Subject>,
+    ) {
         let Some(subject) = subject else { return };
         let Subject::Endpoints(selector) = subject else { return };
         let namespace = object.meta.namespace.as_ref().map(|n| n.value.as_str());
@@ -94,7 +106,13 @@ impl<'a> View<'a> {
         self.subjects.push(SubjectSite { object, span, written, trouble });
     }
 
-    fn cilium_rule(&mut self, policy: PolicyId, object: &'a Object, rule: &'a CiliumRule, at: usize) -> usize {
+    fn cilium_rule(
+        &mut self,
+        policy: PolicyId,
+        object: &'a Object,
+        rule: &'a CiliumRule,
+        at: usize,
+    ) -> usize {
         let mut at = at;
         let Some(subject) = self.cx.policies.rules.get(at).map(|r| r.subject) else { return at };
         let site = RuleSite { object, policy, rule };
@@ -151,13 +169,18 @@ impl<'a> View<'a> {
     }
 
     fn cluster_cidrs(&mut self, object: &'a Object, policy: &'a ClusterPolicy) {
-        for (rules, direction) in
-            [(&policy.ingress, Direction::Ingress), (&policy.egress, Direction::Egress)]
+        for (rules, direction) in [(&policy.ingress, Direction::Ingress), (&policy.egress, Direction::Egress)]
         {
             for peer in rules.iter().flat_map(|r| &r.peers) {
                 if let ClusterPeerKind::Networks(nets) = &peer.what {
                     for n in nets {
-                        self.cidrs.push(CidrSite { object, direction, span: n.span, net: n.value, rule: None });
+                        self.cidrs.push(CidrSite {
+                            object,
+                            direction,
+                            span: n.span,
+                            net: n.value,
+                            rule: None,
+                        });
                     }
                 }
             }
@@ -253,11 +276,17 @@ fn split_peers<'a>(
     };
     copy.body = match &object.body {
         Body::Cilium(policy) => {
-            let mut policy_copy = portcullis_front::ast::CiliumPolicy { clusterwide: policy.clusterwide, rules: Vec::new() };
+            let mut policy_copy =
+                portcullis_front::ast::CiliumPolicy { clusterwide: policy.clusterwide, rules: Vec::new() };
             for rule in &policy.rules {
                 let mut split = |section: &'a Option<Spanned<Vec<Entry>>>| {
                     let mut entries = Vec::new();
-                    for s in section.iter().flat_map(|s| &s.value).flat_map(|e| &e.endpoints).flat_map(|l| &l.value) {
+                    for s in section
+                        .iter()
+                        .flat_map(|s| &s.value)
+                        .flat_map(|e| &e.endpoints)
+                        .flat_map(|l| &l.value)
+                    {
                         places.push((object, s.span, Some(s)));
                         let endpoints = Some(Spanned::new(vec![s.clone()], s.span));
                         entries.push(Entry { span: s.span, endpoints, ..Entry::default() });
@@ -285,7 +314,11 @@ fn split_peers<'a>(
                 for peer in section.iter().flat_map(|s| &s.value).flat_map(|r| &r.peers) {
                     if peer.ip_block.is_none() {
                         places.push((object, peer.span, peer.pod_selector.as_ref()));
-                        rules.push(NetworkRule { span: peer.span, peers: vec![peer.clone()], ports: Vec::new() });
+                        rules.push(NetworkRule {
+                            span: peer.span,
+                            peers: vec![peer.clone()],
+                            ports: Vec::new(),
+                        });
                     }
                 }
                 Some(Spanned::new(rules, Span::default()))

@@ -1,35 +1,24 @@
 //! The examples of `docs/diagnostics/` are executed: each raises its code, and its fix does not.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
-
 use portcullis_diag::code::registry;
-use portcullis_diag::codes::{meaning, schema};
-use portcullis_diag::{Code, CodeInfo, Diagnostic, Fate, FileId, Severity};
+use portcullis_diag::codes::{meaning, schema, syntax};
+use portcullis_diag::{Code, CodeInfo, Diagnostic, FileId, Severity};
+use portcullis_front::SkipReason;
 use portcullis_front::ast::Object;
-use portcullis_ir::{Cluster, Options, lower};
-use portcullis_sema::lint::{Context, run};
-use portcullis_sema::side::Evaluation;
-use portcullis_sema::universe::Input;
 
 /// What reading and linting one block finds.
 fn findings(name: &str, text: &str) -> Vec<Diagnostic> {
     let parsed = portcullis_front::parse(FileId(0), name, text);
-    let accepted: Vec<&Object> = parsed.objects.iter().filter(|o| o.fate == Fate::Accepted).collect();
-    let options = Options::default();
-    let cluster = Cluster::build(accepted.iter().copied(), &options);
-    let policies = lower::lower(accepted.iter().copied(), &cluster, &options);
-    let input = Input { policies: &policies, cluster: &cluster, options: &options };
-    let evaluation = Evaluation::new(&[input], &[]);
-    let context = Context {
-        objects: &accepted,
-        policies: &policies,
-        cluster: &cluster,
-        options: &options,
-        evaluation: &evaluation,
-        has_cluster: !cluster.is_empty(),
-        has_services: !cluster.services.is_empty(),
-    };
     let mut all = parsed.diagnostics;
-    all.extend(run(&context));
+    // The parser lists kinds that say nothing about policy; reports make a note of each.
+    all.extend(
+        parsed
+            .skipped
+            .iter()
+            .filter(|s| s.reason == SkipReason::OtherKind)
+            .map(|s| Diagnostic::new(syntax::UNKNOWN_KIND_SKIPPED, s.kind.clone(), s.span)),
+    );
+    let objects: Vec<&Object> = parsed.objects.iter().collect();
+    all.extend(super::lint(&objects));
     all
 }
 
@@ -49,9 +38,20 @@ fn blocks(page: &str) -> Vec<(&'static str, String)> {
     out
 }
 
-/// Codes whose finding is about what files or folders are: no block can show it.
+/// Codes whose finding is about files and folders, or about several files at once: the command line
+/// raises them while it gathers its input, and no single block can.
 fn needs_files(info: &CodeInfo) -> bool {
-    ["not-text", "unreadable", "too-large", "too-deep", "too-many-nodes", "symlink-loop", "patch-skipped"].contains(&info.slug)
+    [
+        "not-text",
+        "unreadable",
+        "too-large",
+        "too-deep",
+        "too-many-nodes",
+        "symlink-loop",
+        "patch-skipped",
+        "duplicate-object",
+    ]
+    .contains(&info.slug)
 }
 
 /// A dropped field is told of twice: that it is dropped, by the reader, and what is left, by a lint.
@@ -79,7 +79,10 @@ fn fault(info: &CodeInfo) -> Option<String> {
     if !raised.iter().any(|d| d.code == info.code && d.severity == info.severity) {
         return Some(format!("the example does not raise it as {}:{}", info.severity, show(&raised)));
     }
-    if raised.iter().any(|d| d.code != info.code && d.severity > Severity::Note && !goes_with(info.code, d.code)) {
+    if raised
+        .iter()
+        .any(|d| d.code != info.code && d.severity > Severity::Note && !goes_with(info.code, d.code))
+    {
         return Some(format!("the example raises others:{}", show(&raised)));
     }
     let left = findings(fixed_name, fix);
@@ -89,8 +92,9 @@ fn fault(info: &CodeInfo) -> Option<String> {
 
 #[test]
 fn every_page_raises_its_code_and_its_fix_does_not() {
-    let faults: Vec<String> =
-        registry().filter_map(|info| fault(info).map(|f| format!("{} {}: {f}", info.code, info.slug))).collect();
+    let faults: Vec<String> = registry()
+        .filter_map(|info| fault(info).map(|f| format!("{} {}: {f}", info.code, info.slug)))
+        .collect();
     assert!(faults.is_empty(), "{} pages fail:\n{}", faults.len(), faults.join("\n"));
 }
 
