@@ -140,7 +140,7 @@ pub(crate) struct Global {
     /// Colours: on a terminal, always, or never (NO_COLOR is honoured)
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub(crate) color: Colour,
-    /// What makes the exit code 1; the default is `error` for check, `denied` for diff, `never` else
+    /// What makes the exit code 1; the default is `error` for check, `denied,error` for diff, `never` else
     #[arg(long, global = true, value_enum, value_delimiter = ',', value_name = "WHAT[,WHAT]")]
     pub(crate) fail_on: Option<Vec<FailOn>>,
     /// Write the report here instead of to standard output

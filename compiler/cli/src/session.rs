@@ -179,9 +179,5 @@ pub(crate) fn add_samples(sides: &mut [&mut Side<'_>], options: &Options) -> Opt
     for side in sides {
         side.cluster.add_samples(&samples, options);
     }
-    Some(
-        "No pod or workload is known, so this covers only the policies' own selectors: each stands for one pod \
-         that it selects, and named ports match nothing. Give --cluster for the pods that there are."
-            .to_owned(),
-    )
+    Some("Each selector stands for one pod that it selects; named ports match nothing.".to_owned())
 }

@@ -44,7 +44,7 @@ pub(crate) fn run(args: &CheckArgs, global: &Global) -> Result<Exit, Failure> {
     let coverage = coverage::of(&[&side], &args.cluster, notes);
     let exit = if broken {
         Exit::Usage
-    } else if diagnostics_fail(global, FailOn::Error, &diagnostics) {
+    } else if diagnostics_fail(global, &[FailOn::Error], &diagnostics) {
         Exit::Findings
     } else {
         Exit::Clean

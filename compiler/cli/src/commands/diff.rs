@@ -2,12 +2,12 @@
 
 mod sides;
 
-use super::{diagnostics_fail, fails_on, in_order, progress, read_cluster};
+use super::{diagnostics_fail, fails_on, in_order, is_unreadable, progress, read_cluster};
 use crate::args::{DiffArgs, FailOn, FormatName, Global};
 use crate::exit::{Exit, Failure};
 use crate::session::{Side, add_samples, is_blocking};
 use crate::{coverage, load, output};
-use portcullis_diag::{Diagnostic, Fate, SourceMap};
+use portcullis_diag::{Diagnostic, SourceMap};
 use portcullis_report::DiffReport;
 use portcullis_sema::diff::review;
 use std::collections::BTreeSet;
@@ -20,6 +20,9 @@ const FORMATS: [FormatName; 6] = [
     FormatName::Github,
     FormatName::Junit,
 ];
+
+/// A new error is a policy that does not do what it says, whatever its flows.
+const DEFAULT: [FailOn; 2] = [FailOn::Denied, FailOn::Error];
 
 /// Runs the command.
 pub(crate) fn run(args: &DiffArgs, global: &Global) -> Result<Exit, Failure> {
@@ -78,10 +81,8 @@ pub(crate) fn run(args: &DiffArgs, global: &Global) -> Result<Exit, Failure> {
     Ok(match blocked {
         Blocked::Unreadable => Exit::Usage,
         Blocked::LeftOut if !never => Exit::Findings,
-        _ if flows.iter().any(|(what, n)| *n > 0 && fails_on(global, FailOn::Denied, *what)) => {
-            Exit::Findings
-        }
-        _ if diagnostics_fail(global, FailOn::Denied, &report.diagnostics) => Exit::Findings,
+        _ if flows.iter().any(|(what, n)| *n > 0 && fails_on(global, &DEFAULT, *what)) => Exit::Findings,
+        _ if diagnostics_fail(global, &DEFAULT, &report.diagnostics) => Exit::Findings,
         _ => Exit::Clean,
     })
 }
@@ -98,7 +99,7 @@ enum Blocked {
 
 impl Blocked {
     fn of(head: &[Diagnostic]) -> Self {
-        if head.iter().any(|d| d.fate == Fate::Unreadable) {
+        if is_unreadable(head) {
             Self::Unreadable
         } else if head.is_empty() {
             Self::No

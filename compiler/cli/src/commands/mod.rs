@@ -10,8 +10,11 @@ mod reach;
 use crate::args::{Cli, Command, FailOn, Global};
 use crate::exit::{Exit, Failure};
 use crate::input::{self, Gathered};
+use crate::load::{self, File};
 use crate::output;
-use portcullis_diag::{Diagnostic, Severity, SourceMap};
+use crate::session::{Side, add_samples, is_blocking};
+use portcullis_diag::{Diagnostic, Fate, Severity, SourceMap};
+use portcullis_ir::Options;
 use std::path::PathBuf;
 
 /// Runs a command to its exit code.
@@ -78,13 +81,13 @@ fn in_order(sources: &SourceMap, diagnostics: &mut Vec<Diagnostic>) {
 }
 
 /// Whether `--fail-on` (or a command's default) names something.
-fn fails_on(global: &Global, default: FailOn, what: FailOn) -> bool {
-    let list = global.fail_on.as_deref().unwrap_or(std::slice::from_ref(&default));
+fn fails_on(global: &Global, default: &[FailOn], what: FailOn) -> bool {
+    let list = global.fail_on.as_deref().unwrap_or(default);
     !list.contains(&FailOn::Never) && (list.contains(&what) || list.contains(&FailOn::Any))
 }
 
 /// Whether findings about the YAML make the run fail.
-fn diagnostics_fail(global: &Global, default: FailOn, diagnostics: &[Diagnostic]) -> bool {
+fn diagnostics_fail(global: &Global, default: &[FailOn], diagnostics: &[Diagnostic]) -> bool {
     let has = |s: Severity| diagnostics.iter().any(|d| d.severity == s);
     // Who fails on warnings does not want errors to pass.
     (has(Severity::Error)
@@ -99,4 +102,62 @@ fn progress(global: &Global, text: &str) {
         // The line is overwritten by the next one, and wiped by an empty one.
         output::stderr(&format!("\r\x1b[K{text}"));
     }
+}
+
+/// One state that a question is asked about.
+struct Question {
+    sources: SourceMap,
+    /// What could not be read.
+    broken: Vec<Diagnostic>,
+    /// What a reader has to know; whole sentences.
+    notes: Vec<String>,
+}
+
+/// The policies' files, and those behind `--cluster`.
+type Files = [Vec<File>; 2];
+
+impl Question {
+    /// Reads and parses policies and cluster.
+    fn read(paths: &[PathBuf], cluster: &[PathBuf], global: &Global) -> Result<(Self, Files), Failure> {
+        progress(global, "reading …");
+        let own = read_paths(paths, global)?;
+        let shared = read_cluster(cluster, global)?;
+        let mut sources = SourceMap::new();
+        let mut loaded = load::load(vec![own.texts, shared.texts], &mut sources).into_iter();
+        let files = [loaded.next().unwrap_or_default(), loaded.next().unwrap_or_default()];
+        progress(global, "");
+        let question = Self {
+            sources,
+            broken: [own.diagnostics, shared.diagnostics].concat(),
+            notes: [own.notes, shared.notes].concat(),
+        };
+        Ok((question, files))
+    }
+
+    /// The state, with samples where no pod is known.
+    fn side<'f>(&mut self, [own, cluster]: &'f Files, options: &Options) -> Side<'f> {
+        let mut side = Side::new(own, None, cluster, options);
+        self.notes.extend(add_samples(&mut [&mut side], options));
+        side
+    }
+
+    /// Errors that leave objects out of the answer.
+    fn blocking(&self, side: &Side<'_>) -> Vec<Diagnostic> {
+        let of_cluster = side.cluster_files.iter().flat_map(|f| &f.parsed.diagnostics);
+        let mut all: Vec<Diagnostic> = self
+            .broken
+            .iter()
+            .chain(&side.diagnostics)
+            .chain(of_cluster)
+            .filter(|d| is_blocking(d))
+            .cloned()
+            .collect();
+        in_order(&self.sources, &mut all);
+        all
+    }
+}
+
+/// Whether some text could not be read, so that nobody knows what it says.
+fn is_unreadable(blocking: &[Diagnostic]) -> bool {
+    blocking.iter().any(|d| d.fate == Fate::Unreadable)
 }

@@ -1,4 +1,4 @@
-//! Names of flows' ends.
+//! Words that somebody may have meant.
 
 /// Candidates that are spelt like `wanted`, nearest first.
 pub(crate) fn nearest<'a>(
