@@ -210,7 +210,7 @@ impl<'u> Describer<'u> {
             parts.push(format!("{in_all} workloads in {} namespaces", by_ns.len()));
         }
         let mut rest: Vec<&String> = others.iter().collect();
-        if rest.len() > 4 {
+        if rest.len() > 6 {
             let world = rest.iter().any(|o| o.as_str() == "world");
             let n = rest.len() - usize::from(world);
             rest.clear();

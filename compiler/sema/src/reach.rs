@@ -109,9 +109,6 @@ impl Finder<'_, '_, '_> {
         for part in self.cells.parts(0, Direction::Ingress, class).iter() {
             let mut peers = part.peers.clone();
             peers.intersect_with(sources);
-            if self.is_single(d) {
-                peers.set(d.index(), false);
-            }
             let near = &part.row;
             let mut far: BTreeMap<Option<u32>, (NodeId, FixedBitSet)> = BTreeMap::new();
             for n in peers.ones() {
@@ -157,10 +154,6 @@ impl Finder<'_, '_, '_> {
             .or_insert_with(|| FixedBitSet::with_capacity(sources.len()))
             .union_with(sources);
     }
-
-    fn is_single(&self, id: NodeId) -> bool {
-        self.e.universe.group(id).is_some_and(|g| g.pods == 1)
-    }
 }
 
 /// What both rows allow, and whether either sends some of it to a proxy.
@@ -184,16 +177,8 @@ fn merge(e: &Evaluation<'_>, found: &Found) -> Vec<Merged> {
     for (key, by_destination) in found {
         let mut groups: BTreeMap<Vec<usize>, FixedBitSet> = BTreeMap::new();
         for (d, sources) in by_destination {
-            let mut bits: Vec<usize> = sources.ones().collect();
-            let single = e.universe.group(*d).is_some_and(|g| g.pods == 1);
-            if single && bits.len() > 1 {
-                // A single pod is no source of its own; that must not make its sources another set.
-                bits.push(d.index());
-                bits.sort_unstable();
-                bits.dedup();
-            }
             groups
-                .entry(bits)
+                .entry(sources.ones().collect())
                 .or_insert_with(|| FixedBitSet::with_capacity(e.universe.len()))
                 .insert(d.index());
         }
@@ -204,7 +189,11 @@ fn merge(e: &Evaluation<'_>, found: &Found) -> Vec<Merged> {
             if let (Some(only), None) = (ones.next(), ones.next())
                 && e.universe.group(node(only)).is_some_and(|g| g.pods == 1)
             {
+                // A pod reaching itself is no flow that policy decides (SEM-7.2).
                 bits.set(only, false);
+                if bits.is_clear() {
+                    continue;
+                }
             }
             out.push((key.clone(), bits, destinations));
         }
@@ -218,7 +207,8 @@ fn isolated(e: &Evaluation<'_>, destinations: &FixedBitSet, found: &Found) -> Ve
     let mut reached: BTreeSet<usize> = BTreeSet::new();
     for by_destination in found.values() {
         for (d, sources) in by_destination {
-            if sources.ones().any(|s| Some(s) != host) {
+            let single = e.universe.group(*d).is_some_and(|g| g.pods == 1);
+            if sources.ones().any(|s| Some(s) != host && !(single && s == d.index())) {
                 reached.insert(d.index());
             }
         }

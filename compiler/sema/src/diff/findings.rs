@@ -36,14 +36,9 @@ pub(super) fn gather<'c>(
         // Subjects with the same peers on the same ports.
         let mut groups: BTreeMap<(&PortSet, Vec<usize>), FixedBitSet> = BTreeMap::new();
         for ((subject, ports), peers) in hits {
-            let mut bits: Vec<usize> = peers.ones().collect();
-            // A single pod does not talk to itself, which must not make its peers another set.
-            if is_single(e, *subject) && !bits.contains(&subject.index()) {
-                bits.push(subject.index());
-                bits.sort_unstable();
-            }
+            // A single pod among its own peers stays there: it must not make them another set.
             groups
-                .entry((ports, bits))
+                .entry((ports, peers.ones().collect()))
                 .or_insert_with(|| FixedBitSet::with_capacity(e.universe.len()))
                 .insert(subject.index());
         }
@@ -100,7 +95,7 @@ fn finding(
     peer_bits.extend(peers.iter().copied());
     let first = subjects.minimum().map(node)?;
     if subjects.count_ones(..) == 1 && is_single(e, first) {
-        // The subject was added to its own peers only to compare sets.
+        // A pod reaching itself is no flow that policy decides (SEM-7.2).
         peer_bits.set(first.index(), false);
     }
     let real = hits.get(&(first, ports.clone()))?;
