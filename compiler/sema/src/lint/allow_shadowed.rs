@@ -31,15 +31,15 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
             continue;
         };
         let Some(policy) = view.cx.policies.policy(rule.policy) else { continue };
-        let message =
-            format!("this allows nothing: {} denies all of it, and deny wins", view.policy_name(deny));
+        let (why, help) = if other.tier == Tier::Admin {
+            ("the Admin tier is asked first", "let the Admin policy pass this traffic, or deny less")
+        } else {
+            ("deny wins", "narrow the deny: at one priority it wins against every allow, however exact")
+        };
+        let message = format!("this allows nothing: {} denies all of it, and {why}", view.policy_name(deny));
         let finding =
             Diagnostic::new(CODE, message, rule.span).object(policy.object.clone()).label("denied whole");
-        out.push(
-            finding
-                .also(other.entry, "denies it")
-                .help("narrow the deny: at one priority it wins against every allow, however exact"),
-        );
+        out.push(finding.also(other.entry, "denies it").help(help));
     }
 }
 

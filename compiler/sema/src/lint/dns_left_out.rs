@@ -110,9 +110,10 @@ impl Dns {
     }
 
     fn is_left_out(&self, cx: &Context<'_>, s: &Signature) -> bool {
-        !s.rules(cx).filter(|(id, r)| opens(cx, *id, r)).any(|(id, r)| {
+        !s.rules(cx).filter(|(_, r)| r.action == Action::Allow).any(|(id, r)| {
+            // Where no such pod is known, a rule for pods in its place may well be about them.
             let reaches =
-                peer_bits(cx, id).is_some_and(|p| self.pods.is_clear() || !p.is_disjoint(&self.answers));
+                self.pods.is_clear() || peer_bits(cx, id).is_some_and(|p| !p.is_disjoint(&self.answers));
             self.named(&r.ports) || (reaches && self.takes_in(&r.ports))
         })
     }

@@ -1,8 +1,11 @@
 //! Which selectors match nobody, and why.
 
 use super::words::nearest;
+use portcullis_front::ast::LabelSelector;
 use portcullis_ir::cluster::is_identity_label;
-use portcullis_ir::label::{CLUSTER, NAMESPACE_LABELS, POD_NAMESPACE, SOURCE_K8S, SOURCE_RESERVED};
+use portcullis_ir::label::{
+    CLUSTER, NAMESPACE_LABELS, POD_NAMESPACE, SOURCE_K8S, SOURCE_RESERVED, split_key,
+};
 use portcullis_ir::{Cluster, LabelSet, Operator, Options, Requirement, Reserved, Selector};
 use std::collections::{BTreeSet, HashMap};
 
@@ -51,7 +54,7 @@ impl<'a> Matcher<'a> {
             let like = nearest(&name, self.cluster.namespaces.keys().map(smol_str::SmolStr::as_str));
             return Some(Trouble::NoNamespace(name.clone(), like.map(str::to_owned)));
         }
-        if !self.has_pods || s.is_reserved() || self.is_remote(s) || self.any(s) || reserved(s) {
+        if !self.is_known(s) || s.is_reserved() || self.is_remote(s) || self.any(s) || reserved(s) {
             return None;
         }
         if let Some(own) = namespace {
@@ -74,6 +77,19 @@ impl<'a> Matcher<'a> {
     /// that name nor a pod in it.
     pub(super) fn lacks_namespace(&self, name: &str) -> bool {
         !self.cluster.known_namespaces.is_empty() && !self.cluster.namespaces.contains_key(name)
+    }
+
+    /// Whether the pods a selector is about would be known. Where Namespace objects are given, all
+    /// are; else the files may hold a part of the cluster, and only namespaces with pods are.
+    fn is_known(&self, s: &Selector) -> bool {
+        let in_known = |r: &Requirement| {
+            r.key == POD_NAMESPACE
+                && r.operator == Operator::In
+                && r.values
+                    .iter()
+                    .all(|v| self.by_key.get(POD_NAMESPACE).is_some_and(|by| by.contains_key(v.as_str())))
+        };
+        self.has_pods && (!self.cluster.known_namespaces.is_empty() || s.requirements().iter().any(in_known))
     }
 
     fn missing_namespace(&self, r: &Requirement) -> Option<String> {
@@ -157,6 +173,17 @@ pub(super) fn is_unusable(r: &Requirement) -> bool {
         && r.source.as_deref().is_none_or(|s| s == SOURCE_K8S)
         && r.key != POD_NAMESPACE
         && !is_identity_label(&r.key)
+}
+
+/// Whether a selector as written names the pods that answer DNS in one distribution or another:
+/// policies made for several list them all, and some of the list never matches.
+pub(super) fn names_dns(s: &LabelSelector) -> bool {
+    const DNS: [&str; 4] = ["kube-dns", "coredns", "node-local-dns", "dns-default"];
+    let by_key = |k: &str| split_key(k).1.starts_with("dns.operator.openshift.io/");
+    s.match_labels.iter().any(|(k, v)| by_key(&k.value) || DNS.contains(&v.value.as_str()))
+        || s.match_expressions
+            .iter()
+            .any(|e| by_key(&e.key.value) || e.values.iter().any(|v| DNS.contains(&v.value.as_str())))
 }
 
 fn is_only(r: &Requirement, key: &str, value: &str) -> bool {

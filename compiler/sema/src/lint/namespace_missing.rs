@@ -1,10 +1,10 @@
 //! SEM-8.6: a policy or a peer in a namespace that does not exist.
 
-use super::matcher::Trouble;
+use super::matcher::{Trouble, names_dns};
 use super::sites::finding;
 use super::view::View;
 use portcullis_diag::codes::meaning::NAMESPACE_MISSING as CODE;
-use portcullis_diag::{Diagnostic, Span};
+use portcullis_diag::{Diagnostic, Severity, Span};
 use portcullis_front::ast::LabelSelector;
 use std::collections::BTreeSet;
 
@@ -29,9 +29,12 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
         }
         let span = site.written.and_then(|s| value_place(s, name)).unwrap_or(site.span);
         let message = format!("this peer matches nobody: there is no namespace {name}");
-        out.push(
-            finding(site.object, CODE, message, span).label("does not exist").help(help(like.as_deref())),
-        );
+        let mut finding =
+            finding(site.object, CODE, message, span).label("does not exist").help(help(like.as_deref()));
+        if site.written.is_some_and(names_dns) {
+            finding.severity = Severity::Note;
+        }
+        out.push(finding);
     }
 }
 
