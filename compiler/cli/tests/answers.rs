@@ -184,3 +184,31 @@ fn completions_and_manual_pages_are_written() {
     s.run(&["man", "--out", "man"]).ends(0);
     assert!(s.path("man/portcullis-diff.1").is_file());
 }
+
+#[test]
+fn addresses_are_taken_as_whoever_has_them() {
+    let s = Sandbox::new();
+    let more = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: solo, namespace: shop, labels: {app: front}}\nspec: {containers: []}\n\
+                status: {podIP: 10.0.1.5}\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: proxy, namespace: shop}\n\
+                spec: {hostNetwork: true, containers: []}\n---\napiVersion: v1\nkind: Node\nmetadata: {name: n1}\n\
+                status: {addresses: [{type: InternalIP, address: 192.168.0.9}]}\n---\napiVersion: v1\nkind: Service\n\
+                metadata: {name: web-svc, namespace: shop}\nspec: {clusterIP: 10.96.0.7, clusterIPs: [10.96.0.7], selector: {app: web}, \
+                ports: [{port: 80, targetPort: http}]}\n";
+    s.write("p/a.yaml", policy("a", "web", "front")).write("c.yaml", cluster(&["web"]) + more);
+    let ask = |from: &str, to: &str, port: &str| {
+        s.run(&["explain", "--from", from, "--to", to, "--port", port, "p", "--cluster", "c.yaml"])
+    };
+    ask("10.0.1.5", "shop/web", "8080").ends(0).says(&["10.0.1.5 is the pod shop/solo", "ALLOWED"]);
+    ask("192.168.0.9", "shop/web", "8080").ends(0).says(&["a node's address", "DENIED"]);
+    ask("shop/solo", "10.96.0.7", "80").ends(0).says(&[
+        "the service shop/web-svc",
+        "goes to port http",
+        "8080",
+        "ALLOWED",
+    ]);
+    ask("shop/solo", "shop/web-svc", "80").ends(0).says(&["shop/web-svc is a service", "ALLOWED"]);
+    ask("shop/web-svc", "shop/web", "80").ends(2).says(&["receives traffic and sends none"]);
+    ask("shop/proxy", "shop/web", "80").ends(2).says(&["on the host's network", "entity:host"]);
+    ask("shop/web", "shop/web", "8080").ends(0).says(&["DENIED"]);
+    ask("shop/solo", "shop/solo", "8080").ends(0).says(&["a pod always reaches itself"]);
+}

@@ -3,6 +3,7 @@
 use super::{End, Who, backends, nearest};
 use crate::exit::Failure;
 use crate::session::Side;
+use portcullis_front::ast::Body;
 use portcullis_ir::label::{Label, split_key};
 use portcullis_ir::synthetic::{self, Sample};
 use portcullis_ir::{Cluster, EndpointId, Options, Reserved};
@@ -20,6 +21,12 @@ pub(super) fn named(
     }
     if rest.contains('=') {
         return labelled(namespace, rest, side, options);
+    }
+    if is_on_the_host(namespace, rest, side) {
+        return Err(Failure::new(
+            format!("{namespace}/{rest} is on the host's network, where policies for pods do not apply"),
+            "to other pods it is its node: ask for entity:host or entity:remote-node",
+        ));
     }
     let cluster = &side.cluster;
     let known: BTreeSet<&str> = cluster.endpoints.iter().map(|e| e.namespace.as_str()).collect();
@@ -50,6 +57,18 @@ pub(super) fn named(
         format!("did you mean {shown}?")
     };
     Err(Failure::new(format!("there is no pod, workload or service `{rest}` in namespace {namespace}"), help))
+}
+
+/// Whether the name is that of a pod or workload on the host's network.
+fn is_on_the_host(namespace: &str, name: &str, side: &Side<'_>) -> bool {
+    side.objects().any(|o| {
+        let host = match &o.body {
+            Body::Pod(pod) => pod.host_network,
+            Body::Workload(w) => w.pod.host_network,
+            _ => false,
+        };
+        host && o.meta.name.value == name && o.meta.namespace.as_ref().is_some_and(|n| n.value == namespace)
+    })
 }
 
 /// A pod, a workload, or a service of that very name.
