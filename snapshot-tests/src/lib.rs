@@ -1,1 +1,14 @@
-//! Snapshot tests.
+//! What the tests of this folder share.
+//!
+//! [`side`] reads texts into a cluster and policies; [`generate`] makes such texts at random;
+//! [`probe`] lists everything worth asking about them, [`engines`] asks every engine, and
+//! [`findings`] takes a comparison's findings apart again into single flows.
+//! [`case`] and [`flows`] read the folders with verdicts written by hand.
+
+pub mod case;
+pub mod engines;
+pub mod findings;
+pub mod flows;
+pub mod generate;
+pub mod probe;
+pub mod side;

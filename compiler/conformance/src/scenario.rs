@@ -1,10 +1,13 @@
 //! The recorded form: `{"name", "category", "policies", "cluster", "flows", "rejected"}`.
 
+use crate::engines::Address;
 use portcullis_diag::FileId;
 use portcullis_front::ast::{Body, Object};
 use portcullis_ir::peer::Reserved;
 use portcullis_ir::{Cluster, Direction, Flow, FlowPort, L4, Options, PeerRef, PolicySet, Verdict};
+use portcullis_sema::universe::Input;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 
 /// One recorded flow and the verdicts of its sides.
@@ -37,6 +40,25 @@ pub struct Scenario {
     pub source: String,
 }
 
+impl Scenario {
+    /// As the class engine takes it.
+    pub fn input(&self) -> Input<'_> {
+        Input { policies: &self.policies, cluster: &self.cluster, options: &self.options }
+    }
+
+    /// Every address among its flows.
+    pub fn addresses(&self) -> Vec<Address> {
+        let ends = self.cases.iter().flat_map(|c| [&c.flow.from, &c.flow.to]);
+        let all: BTreeSet<Address> = ends
+            .filter_map(|end| match end {
+                PeerRef::External { ip, names } => Some((*ip, names.clone())),
+                PeerRef::Endpoint(_) | PeerRef::Reserved(_) => None,
+            })
+            .collect();
+        all.into_iter().collect()
+    }
+}
+
 /// Lines of a file, unpacked if it is gzip.
 pub fn lines(path: &std::path::Path) -> std::io::Result<Box<dyn Iterator<Item = std::io::Result<String>>>> {
     let mut head = [0u8; 2];
@@ -61,7 +83,9 @@ pub fn read(line: &str) -> Result<Scenario, String> {
         let mut all = Vec::new();
         for o in list(key) {
             let parsed = portcullis_front::parse(FileId(0), "scenario.json", &o.to_string());
-            if let Some(bad) = parsed.diagnostics.iter().find(|d| d.severity == portcullis_diag::Severity::Error) {
+            if let Some(bad) =
+                parsed.diagnostics.iter().find(|d| d.severity == portcullis_diag::Severity::Error)
+            {
                 return Err(format!("{name}: {}: {} in {o}", bad.code, bad.message));
             }
             all.extend(parsed.objects);

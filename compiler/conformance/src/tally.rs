@@ -1,6 +1,6 @@
 //! Counting agreement, and saying where there is none.
 
-use crate::engines::{self, NAMES};
+use crate::engines::{self, Engine, NAMES};
 use crate::scenario::Scenario;
 use portcullis_ir::{Direction, PeerRef, Verdict};
 use std::collections::BTreeMap;
@@ -35,22 +35,28 @@ impl Tally {
     /// Asks every engine about every flow of a scenario.
     pub fn judge(&mut self, s: &Scenario) {
         self.scenarios += 1;
-        for (index, engine) in engines::all(s).iter().enumerate() {
-            let count = self.counts.entry((index, s.category.clone())).or_default();
-            for case in &s.cases {
-                for (direction, expected) in &case.expect {
-                    let (subject, peer) = match direction {
-                        Direction::Egress => (&case.flow.from, &case.flow.to),
-                        Direction::Ingress => (&case.flow.to, &case.flow.from),
-                    };
-                    let PeerRef::Endpoint(subject) = subject else { continue };
-                    let got = engine.verdict(*subject, *direction, peer, case.flow.port);
-                    count.total += 1;
-                    if got == Some(*expected) {
-                        count.agreed += 1;
-                    } else if self.disagreements.len() < SHOWN {
-                        self.disagreements.push(disagreement(index, s, &case.text, *direction, *expected, got));
-                    }
+        engines::with_all(s.input(), &s.addresses(), |all| {
+            for (index, engine) in all.iter().enumerate() {
+                self.ask(index, *engine, s);
+            }
+        });
+    }
+
+    fn ask(&mut self, index: usize, engine: &dyn Engine, s: &Scenario) {
+        let count = self.counts.entry((index, s.category.clone())).or_default();
+        for case in &s.cases {
+            for (direction, expected) in &case.expect {
+                let (subject, peer) = match direction {
+                    Direction::Egress => (&case.flow.from, &case.flow.to),
+                    Direction::Ingress => (&case.flow.to, &case.flow.from),
+                };
+                let PeerRef::Endpoint(subject) = subject else { continue };
+                let got = engine.verdict(*subject, *direction, peer, case.flow.port);
+                count.total += 1;
+                if got == Some(*expected) {
+                    count.agreed += 1;
+                } else if self.disagreements.len() < SHOWN {
+                    self.disagreements.push(disagreement(index, s, &case.text, *direction, *expected, got));
                 }
             }
         }
@@ -83,7 +89,11 @@ impl Tally {
         for d in &self.disagreements {
             let _ = writeln!(out, "{d}");
         }
-        let _ = writeln!(out, "{:<10} {:<20} {:>9} {:>9} {:>9}", "engine", "category", "verdicts", "agree", "differ");
+        let _ = writeln!(
+            out,
+            "{:<10} {:<20} {:>9} {:>9} {:>9}",
+            "engine", "category", "verdicts", "agree", "differ"
+        );
         let mut totals: BTreeMap<usize, Count> = BTreeMap::new();
         for ((engine, category), c) in &self.counts {
             let name = NAMES.get(*engine).copied().unwrap_or("?");
