@@ -40,14 +40,20 @@ pub(super) fn peers(set: &PolicySet, big: &Peers, small: &Peers) -> bool {
 }
 
 fn term(set: &PolicySet, big: &PeerTerm, small: &PeerTerm) -> bool {
+    if matches!(big, PeerTerm::Entity(Entity::All)) {
+        return true;
+    }
     match (big, small) {
-        (PeerTerm::Entity(Entity::All), _) => true,
         (PeerTerm::Labels(a), PeerTerm::Labels(b)) => a == b || weaker(set, *a, *b),
         (PeerTerm::Entity(Entity::Cluster | Entity::ClusterMesh), PeerTerm::Labels(s)) => {
             set.selectors.get(*s).is_some_and(|s| !s.is_reserved())
         }
-        (PeerTerm::Entity(Entity::World), PeerTerm::Cidr { .. } | PeerTerm::Fqdn(_)) => true,
-        (PeerTerm::Entity(Entity::World), PeerTerm::Entity(Entity::WorldIpv4 | Entity::WorldIpv6)) => true,
+        (
+            PeerTerm::Entity(Entity::World),
+            PeerTerm::Cidr { .. }
+            | PeerTerm::Fqdn(_)
+            | PeerTerm::Entity(Entity::WorldIpv4 | Entity::WorldIpv6),
+        ) => true,
         (PeerTerm::Cidr { net, except }, PeerTerm::Cidr { net: inner, except: holes }) => {
             net.contains(inner)
                 && except.iter().all(|e| !overlap(e, inner) || holes.iter().any(|h| h.contains(e)))
@@ -82,16 +88,21 @@ fn port(big: &PortTerm, small: &PortTerm) -> bool {
 
 /// Whether some traffic may be in both; a named port may be any.
 pub(super) fn ports_meet(a: &Ports, b: &Ports) -> bool {
-    let meet = |a: &PortTerm, b: &PortTerm| match (a, b) {
+    match (a, b) {
+        (Ports::All, other) | (other, Ports::All) => !other.is_none(),
+        (Ports::Of(a), Ports::Of(b)) => a.iter().any(|one| b.iter().any(|other| meet(one, other))),
+    }
+}
+
+fn meet(a: &PortTerm, b: &PortTerm) -> bool {
+    match (a, b) {
         (PortTerm::Range(p, low, high), PortTerm::Range(q, from, to)) => p == q && low <= to && from <= high,
         (PortTerm::Range(p, ..) | PortTerm::Named(p, _), PortTerm::Named(q, _))
         | (PortTerm::Named(p, _), PortTerm::Range(q, ..)) => p == q,
-        (PortTerm::Icmp(x, s), PortTerm::Icmp(y, t)) => x == y && (s.is_none() || t.is_none() || s == t),
+        (PortTerm::Icmp(v6, s), PortTerm::Icmp(other, t)) => {
+            v6 == other && (s.is_none() || t.is_none() || s == t)
+        }
         (a, b) => a == b,
-    };
-    match (a, b) {
-        (Ports::All, other) | (other, Ports::All) => !other.is_none(),
-        (Ports::Of(a), Ports::Of(b)) => a.iter().any(|x| b.iter().any(|y| meet(x, y))),
     }
 }
 

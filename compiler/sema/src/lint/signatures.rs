@@ -29,12 +29,15 @@ pub(super) fn all(cx: &Context<'_>) -> Vec<Signature> {
     if cx.has_cluster { of_pods(cx) } else { of_subjects(cx) }
 }
 
+/// What makes a signature within a direction.
+type Key<'e> = (&'e [RuleId], &'e [EnforcementId], Option<Fallback>);
+
 fn of_pods(cx: &Context<'_>) -> Vec<Signature> {
     let e = cx.evaluation;
     let Some(side) = e.sides.first() else { return Vec::new() };
     let mut out: Vec<Signature> = Vec::new();
     for direction in Direction::BOTH {
-        let mut index: HashMap<(&[RuleId], &[EnforcementId], Option<Fallback>), usize> = HashMap::new();
+        let mut index: HashMap<Key<'_>, usize> = HashMap::new();
         let lists = side.rules_of.get(slot(direction));
         for (id, _) in e.universe.groups() {
             let rules = lists.and_then(|l| l.get(id.index())).map_or(&[][..], Vec::as_slice);

@@ -222,8 +222,11 @@ impl<'a> View<'a> {
     }
 }
 
+/// A section with its direction and what it does.
+type Section<'a> = (Option<&'a Spanned<Vec<Entry>>>, Direction, Action);
+
 /// The four sections of a rule, in the order in which lowering takes them.
-pub(super) fn sections(rule: &CiliumRule) -> [(Option<&Spanned<Vec<Entry>>>, Direction, Action); 4] {
+pub(super) fn sections(rule: &CiliumRule) -> [Section<'_>; 4] {
     [
         (rule.ingress.as_ref(), Direction::Ingress, Action::Allow),
         (rule.ingress_deny.as_ref(), Direction::Ingress, Action::Deny),

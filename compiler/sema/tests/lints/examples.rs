@@ -46,14 +46,14 @@ fn the_worked_examples_raise_what_they_are_about_and_nothing_else() {
         for side in ["base", "head", "policies"] {
             let mut objects = Vec::new();
             if example.join(side).is_dir() {
-                sorted(&example.join(side)).iter().for_each(|f| read(f, &mut objects));
-                sorted(&example)
-                    .iter()
-                    .filter(|f| {
-                        let name = f.file_name().unwrap().to_string_lossy();
-                        name == "cluster.yaml" || name == format!("cluster-{side}.yaml")
-                    })
-                    .for_each(|f| read(f, &mut objects));
+                let mut files = sorted(&example.join(side));
+                files.extend(sorted(&example).into_iter().filter(|f| {
+                    let name = f.file_name().unwrap().to_string_lossy();
+                    name == "cluster.yaml" || name == format!("cluster-{side}.yaml")
+                }));
+                for file in files {
+                    read(&file, &mut objects);
+                }
             }
             let refs: Vec<&Object> = objects.iter().collect();
             let mut codes: Vec<Code> =

@@ -73,7 +73,9 @@ fn fault(info: &CodeInfo) -> Option<String> {
         return Some(format!("its page has {} blocks", blocks.len()));
     };
     let show = |all: &[Diagnostic]| {
-        all.iter().map(|d| format!("\n      {} {} {}", d.severity, d.code, d.message)).collect::<String>()
+        let lines: Vec<String> =
+            all.iter().map(|d| format!("\n      {} {} {}", d.severity, d.code, d.message)).collect();
+        lines.concat()
     };
     let raised = findings(name, example);
     if !raised.iter().any(|d| d.code == info.code && d.severity == info.severity) {
