@@ -207,8 +207,8 @@ impl Repository {
             let name = format!("{}:{path}", commit.name);
             let bytes = blobs.get(id.as_str()).cloned().unwrap_or_default();
             match decode(&name, bytes) {
-                Ok(text) => out.texts.push(Text { name, key: path.clone(), text }),
-                Err(finding) => out.diagnostics.push(finding),
+                Ok(text) => out.texts.push(Text { name, key: path.clone(), content: text }),
+                Err(finding) => out.diagnostics.push(*finding),
             }
         }
         Ok(out)

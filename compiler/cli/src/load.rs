@@ -27,11 +27,11 @@ pub(crate) fn load(lists: Vec<Vec<Text>>, sources: &mut SourceMap) -> Vec<Vec<Fi
         let mut own = Vec::with_capacity(list.len());
         let mut added = Vec::new();
         for t in list {
-            let shared = known.get(&(t.key.clone(), Arc::clone(&t.text))).copied();
+            let shared = known.get(&(t.key.clone(), Arc::clone(&t.content))).copied();
             own.push(shared.unwrap_or_else(|| {
-                let id = sources.add(t.name, Arc::clone(&t.text));
+                let id = sources.add(t.name, Arc::clone(&t.content));
                 fresh.push(id);
-                added.push(((t.key, t.text), id));
+                added.push(((t.key, t.content), id));
                 id
             }));
         }
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     fn text(name: &str, key: &str, text: &str) -> Text {
-        Text { name: name.into(), key: key.into(), text: text.into() }
+        Text { name: name.into(), key: key.into(), content: text.into() }
     }
 
     #[test]

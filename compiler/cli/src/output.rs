@@ -30,18 +30,16 @@ pub(crate) fn report(report: &dyn Render, sources: &SourceMap, global: &Global) 
 
 /// Writes a text to where it belongs.
 pub(crate) fn text(text: &str, global: &Global) -> Result<(), Failure> {
-    match &global.output {
-        Some(path) => fs::write(path, text).map_err(|e| {
+    if let Some(path) = &global.output {
+        return fs::write(path, text).map_err(|e| {
             Failure::new(
                 format!("{} could not be written: {e}", path.display()),
                 "give --output a file in a folder that exists and may be written",
             )
-        }),
-        None => {
-            stdout(text);
-            Ok(())
-        }
+        });
     }
+    stdout(text);
+    Ok(())
 }
 
 /// Writes to standard output. A reader that has gone away (`| head`) is no error.

@@ -51,7 +51,7 @@ fn an_unreadable_file_is_named() {
     use std::os::unix::fs::PermissionsExt as _;
     let s = Sandbox::new();
     s.write("p/a.yaml", policy("a", "web", "front")).write("p/b.yaml", "x: 1");
-    fs::set_permissions(s.path("p/b.yaml"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(s.path("p/b.yaml"), fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(s.path("p/b.yaml")).is_ok() {
         // Root reads everything: there is nothing to see here.
         return;

@@ -20,13 +20,12 @@ pub(crate) fn man(out: Option<&Path>) -> Result<Exit, Failure> {
     let failed = |e: io::Error| {
         Failure::new(format!("the manual pages could not be written: {e}"), "give --out a folder that exists")
     };
-    match out {
-        Some(folder) => clap_mangen::generate_to(Cli::command(), folder).map_err(failed)?,
-        None => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(failed)?;
-            output::stdout(&String::from_utf8_lossy(&page));
-        }
+    if let Some(folder) = out {
+        clap_mangen::generate_to(Cli::command(), folder).map_err(failed)?;
+    } else {
+        let mut page = Vec::new();
+        clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(failed)?;
+        output::stdout(&String::from_utf8_lossy(&page));
     }
     Ok(Exit::Clean)
 }

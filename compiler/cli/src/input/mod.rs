@@ -21,7 +21,7 @@ pub(crate) struct Text {
     /// Its name below what was asked for: equal on both sides of a comparison for the same file.
     pub(crate) key: String,
     /// All of it.
-    pub(crate) text: Arc<str>,
+    pub(crate) content: Arc<str>,
 }
 
 /// What was found.

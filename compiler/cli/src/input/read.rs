@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// Reads every file that was found; a file that cannot be read becomes a diagnostic.
 pub(super) fn read_all(walk: Walk, limit: u64) -> Gathered {
-    let read: Vec<Result<Text, Diagnostic>> =
+    let read: Vec<Result<Text, Box<Diagnostic>>> =
         walk.files.into_par_iter().map(|f| read_one(f, limit)).collect();
     let mut out = Gathered {
         diagnostics: walk.diagnostics,
@@ -23,21 +23,21 @@ pub(super) fn read_all(walk: Walk, limit: u64) -> Gathered {
     for one in read {
         match one {
             Ok(text) => out.texts.push(text),
-            Err(finding) => out.diagnostics.push(finding),
+            Err(finding) => out.diagnostics.push(*finding),
         }
     }
     out
 }
 
-fn read_one(found: Found, limit: u64) -> Result<Text, Diagnostic> {
+fn read_one(found: Found, limit: u64) -> Result<Text, Box<Diagnostic>> {
     let name = if found.path == Path::new("-") { "-".to_owned() } else { found.name };
-    let bytes = bytes(&found.path, limit).map_err(|e| unreadable(&name, &e))?;
+    let bytes = bytes(&found.path, limit).map_err(|e| Box::new(unreadable(&name, &e)))?;
     let bytes = match bytes {
         Bytes::All(bytes) => bytes,
-        Bytes::TooMany(size) => return Err(too_large(&name, size, limit)),
+        Bytes::TooMany(size) => return Err(Box::new(too_large(&name, size, limit))),
     };
     let text = decode(&name, bytes)?;
-    Ok(Text { name, key: found.key, text })
+    Ok(Text { name, key: found.key, content: text })
 }
 
 enum Bytes {
@@ -66,9 +66,9 @@ fn bytes(path: &Path, limit: u64) -> io::Result<Bytes> {
 }
 
 /// Bytes as text, or why they are none.
-pub(crate) fn decode(name: &str, bytes: Vec<u8>) -> Result<Arc<str>, Diagnostic> {
+pub(crate) fn decode(name: &str, bytes: Vec<u8>) -> Result<Arc<str>, Box<Diagnostic>> {
     let finding = |message: String, help: &str| {
-        Diagnostic::without_place(syntax::NOT_TEXT, message).help(help).fate(Fate::Unreadable)
+        Box::new(Diagnostic::without_place(syntax::NOT_TEXT, message).help(help).fate(Fate::Unreadable))
     };
     let wide = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
     if wide {

@@ -104,13 +104,18 @@ impl Walk {
                 continue;
             }
             let below = if key.is_empty() { entry.clone() } else { format!("{key}/{entry}") };
-            match fs::metadata(&path) {
-                Ok(meta) if meta.is_dir() => self.folder(&path, &below, above),
-                Ok(_) if !has_yaml_ending(&entry) => {}
+            let meta = fs::metadata(&path);
+            if meta.as_ref().is_ok_and(fs::Metadata::is_dir) {
+                self.folder(&path, &below, above);
+                continue;
+            }
+            // A link to nowhere, or a pipe, only matters where it would have been read.
+            if !has_yaml_ending(&entry) {
+                continue;
+            }
+            match meta {
                 Ok(meta) if meta.is_file() => self.file(&path, tidy(&path), below),
                 Ok(_) => self.special.push(tidy(&path)),
-                // A link to nowhere only matters where it would have been read.
-                Err(_) if !has_yaml_ending(&entry) => {}
                 Err(error) => self.diagnostics.push(unreadable(&tidy(&path), &error)),
             }
         }

@@ -41,7 +41,7 @@ pub(super) fn rules(
         .collect()
 }
 
-/// The part of the rule that the flow does not meet; both, if neither.
+/// The part of the rule that the flow does not meet: the peers, or else the ports.
 fn why_not(side: &Side<'_>, rule: &Rule, peer: &PeerRef) -> String {
     let peers = match &rule.peers {
         Peers::All => None,
@@ -56,11 +56,10 @@ fn why_not(side: &Side<'_>, rule: &Rule, peer: &PeerRef) -> String {
         }
     };
     // A rule that did not match and whose peers do is left out by its ports.
-    let ports = match (&rule.ports, &peers) {
-        (Ports::All, _) => None,
-        (Ports::Of(terms), _) if terms.is_empty() => Some("it names no port".to_owned()),
-        (Ports::Of(terms), None) => Some(ports_words(terms)),
-        (Ports::Of(_), Some(_)) => None,
+    let ports = match &rule.ports {
+        Ports::All => None,
+        Ports::Of(terms) if terms.is_empty() => Some("it names no port".to_owned()),
+        Ports::Of(terms) => Some(ports_words(terms)),
     };
     peers.or(ports).unwrap_or_else(|| "it does not take this flow in".to_owned())
 }
