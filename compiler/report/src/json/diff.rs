@@ -69,6 +69,7 @@ struct JsonTransition<'a> {
     by: Vec<JsonPolicy<'a>>,
     flows: u64,
     peers: &'a str,
+    peers_on_some_ports: &'a str,
 }
 
 #[derive(Serialize)]
@@ -180,6 +181,7 @@ fn transition<'a>(places: &Places<'a>, t: &'a Transition) -> JsonTransition<'a> 
         by: t.by.iter().map(|p| parts::policy(places, p)).collect(),
         flows: t.flows,
         peers: &t.cut_off,
+        peers_on_some_ports: &t.cut_off_partly,
     }
 }
 

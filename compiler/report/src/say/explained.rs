@@ -1,0 +1,56 @@
+//! One flow explained.
+
+use super::names::{object, policies};
+use super::verdict::{Evidence, cause_lines};
+use crate::model::{ExplainedSide, Explanation};
+use crate::words::{cut, one_line};
+use portcullis_ir::{Direction, Verdict};
+use portcullis_sema::diff::{Cause, SideVerdict};
+
+/// Where a cause leads, for a side that is explained alone: its lines, deciding ones first.
+pub(crate) fn explained(side: &ExplainedSide) -> Vec<Evidence> {
+    let v = SideVerdict { verdict: side.verdict, cause: side.cause.clone(), l7: side.l7.clone() };
+    cause_lines(&v, side.direction, false)
+}
+
+/// The verdict, then the flow: `DENIED: shop/cron → payments/api on TCP 8080`.
+pub(crate) fn explanation(e: &Explanation) -> String {
+    let verdict = match e.verdict {
+        Verdict::Allowed => "ALLOWED",
+        Verdict::Denied => "DENIED",
+    };
+    let on = if e.port.is_empty() { String::new() } else { format!(" on {}", one_line(&e.port)) };
+    format!("{verdict}: {} → {}{on}", one_line(&e.from), one_line(&e.to))
+}
+
+/// What would let a denied flow through, side by side.
+pub(crate) fn ways_out(e: &Explanation) -> Vec<String> {
+    let mut out = Vec::new();
+    for side in e.sides.iter().filter(|s| s.verdict == Verdict::Denied) {
+        let section = side.direction;
+        let port = if e.port.is_empty() { "this port".to_owned() } else { one_line(&e.port) };
+        let peer = match section {
+            Direction::Ingress => one_line(&e.from),
+            Direction::Egress => one_line(&e.to),
+        };
+        match &side.cause {
+            Cause::DefaultDeny(by) => {
+                let name = by.first().map_or("a policy".to_owned(), |p| object(&p.policy));
+                let word = if section == Direction::Ingress { "from" } else { "to" };
+                out.push(format!(
+                    "add an {section} rule for {port} {word} {peer} to {name}, or to another policy that selects {}",
+                    one_line(&side.subject)
+                ));
+            }
+            Cause::Rules(rules) => {
+                let names = policies(rules.iter().map(|r| &r.policy));
+                out.push(format!(
+                    "narrow or remove the {section} deny rule of {}: no allow rule of its tier overrides it",
+                    cut(&names, 2)
+                ));
+            }
+            Cause::Localhost | Cause::NotEnforced => {}
+        }
+    }
+    out
+}

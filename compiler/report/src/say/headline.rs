@@ -1,0 +1,168 @@
+//! What a report comes to, and what it covers.
+
+use crate::model::{ClusterSource, Coverage, DiffReport};
+use crate::words::{agree, count, count_of, join, number, one_line};
+use portcullis_diag::{Diagnostic, Fate, Severity};
+use portcullis_sema::diff::FindingKind;
+use std::collections::BTreeSet;
+
+/// What a diff comes to: the denied flows first. One clause for each kind, at least one.
+pub(crate) fn headline(report: &DiffReport) -> Vec<(Option<FindingKind>, String)> {
+    let t = &report.review.totals;
+    let between = |workloads: u64| match workloads {
+        0 => String::new(),
+        1 => " of 1 workload".to_owned(),
+        n => format!(" between {}", count(n, "workload")),
+    };
+    let mut out = Vec::new();
+    if t.denied > 0 {
+        let verb = agree(t.denied, "becomes", "become");
+        let text = format!("{}{} {verb} denied", count(t.denied, "flow"), between(t.denied_workloads));
+        out.push((Some(FindingKind::Denied), text));
+    }
+    if t.allowed > 0 {
+        let verb = agree(t.allowed, "becomes", "become");
+        let text = format!("{}{} {verb} allowed", count(t.allowed, "flow"), between(t.allowed_workloads));
+        out.push((Some(FindingKind::Allowed), text));
+    }
+    if t.l7 > 0 {
+        let verb = agree(t.l7, "stays allowed and meets", "stay allowed and meet");
+        let text =
+            format!("{}{} {verb} other rules of a proxy", count(t.l7, "flow"), between(t.l7_workloads));
+        out.push((Some(FindingKind::L7), text));
+    }
+    if out.is_empty() {
+        let masked = report.review.masked_flows;
+        let scope = if report.coverage.cluster == ClusterSource::None {
+            "no flow between the policies' own selectors changes"
+        } else {
+            "no flow changes"
+        };
+        let mut text = scope.to_owned();
+        if masked > 0 {
+            text = format!("{text} in effect; {}", masked_text(masked));
+        }
+        out.push((None, text));
+    }
+    out
+}
+
+/// What becomes of flows that are denied by one side anyway.
+pub(crate) fn masked_text(flows: u64) -> String {
+    format!(
+        "{} {} on one side and {} denied by the other",
+        count(flows, "flow"),
+        agree(flows, "changes", "change"),
+        agree(flows, "stays", "stay"),
+    )
+}
+
+/// `this change cannot be judged safe: 2 objects could not be read`, or nothing if all were.
+pub(crate) fn blocked(what: &str, blocking: &[Diagnostic]) -> Option<String> {
+    if blocking.is_empty() {
+        return None;
+    }
+    let words = [
+        (Fate::Unreadable, "could not be read"),
+        (Fate::Refused, "refused by the API server"),
+        (Fate::Inert, "ignored by Cilium"),
+        (Fate::Accepted, "not understood"),
+    ];
+    let mut parts = Vec::new();
+    for (fate, text) in words {
+        let mut objects: BTreeSet<String> = BTreeSet::new();
+        for (i, d) in blocking.iter().enumerate().filter(|(_, d)| d.fate == fate) {
+            // A text that never became an object counts for itself.
+            objects.insert(d.object.as_ref().map_or_else(|| format!("#{i}"), ToString::to_string));
+        }
+        let n = objects.len() as u64;
+        if n > 0 {
+            let is = if fate == Fate::Unreadable { "" } else { agree(n, "is ", "are ") };
+            let what = if parts.is_empty() { count(n, "object") } else { number(n) };
+            parts.push(format!("{what} {is}{text}"));
+        }
+    }
+    Some(format!("{what}: {}", join(&parts)))
+}
+
+/// The first words of [`blocked`] for a comparison.
+pub(crate) const UNSAFE_CHANGE: &str = "this change cannot be judged safe";
+
+/// The first words of [`blocked`] for a question about one state.
+pub(crate) const INCOMPLETE: &str = "this answer is incomplete";
+
+/// `3 errors, 1 warning and 2 notes`, or `no findings`.
+pub(crate) fn tally(diagnostics: &[Diagnostic]) -> String {
+    let of = |s: Severity| diagnostics.iter().filter(|d| d.severity == s).count();
+    let parts: Vec<String> = [Severity::Error, Severity::Warning, Severity::Note]
+        .into_iter()
+        .filter(|s| of(*s) > 0)
+        .map(|s| count_of(of(s), &s.to_string()))
+        .collect();
+    if parts.is_empty() { "no findings".to_owned() } else { join(&parts) }
+}
+
+/// What was looked at, as sentences without their full stops; the first is the plainest.
+pub(crate) fn coverage(c: &Coverage) -> Vec<String> {
+    let mut out = Vec::new();
+    let read = format!("{} in {}", count_of(c.documents, "document"), count_of(c.files, "file"));
+    let policies = count_of(c.policies, "policy");
+    let pods = format!(
+        "{} of {} in {}",
+        count(c.pods, "pod"),
+        count_of(c.workloads, "workload"),
+        count_of(c.namespaces, "namespace")
+    );
+    match &c.cluster {
+        ClusterSource::Given(name) => {
+            out.push(format!("looked at {policies}, {read}; {pods} from {}", one_line(name)));
+        }
+        ClusterSource::Beside => {
+            out.push(format!("looked at {policies}, {read}; {pods} from the workloads beside the policies"));
+        }
+        ClusterSource::None => {
+            out.push(format!("looked at {policies}, {read}; no pods are known"));
+            out.push(
+                "the answer covers only the policies' own selectors: give --cluster, or put the workloads beside the policies, to see real flows"
+                    .to_owned(),
+            );
+        }
+    }
+    if c.policies_left_out > 0 {
+        let n = c.policies_left_out as u64;
+        let verb = agree(n, "takes", "take");
+        out.push(format!("{} {verb} no part: refused, inert or unreadable", count(n, "policy")));
+    }
+    if c.host_network > 0 {
+        let n = c.host_network as u64;
+        let verb = agree(n, "is", "are");
+        out.push(format!(
+            "{} {verb} on the host's network, which pod policy never concerns",
+            count(n, "pod")
+        ));
+    }
+    if !c.skipped.is_empty() {
+        let parts: Vec<String> =
+            c.skipped.iter().map(|(why, n)| format!("{} ({})", one_line(why), number(*n as u64))).collect();
+        out.push(format!("left out on purpose: {}", join(&parts)));
+    }
+    out.extend(c.notes.iter().map(|n| one_line(n)));
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_report_says_that_nothing_changes_and_for_what() {
+        let mut r = DiffReport::default();
+        assert_eq!(headline(&r)[0].1, "no flow between the policies' own selectors changes");
+        r.coverage.cluster = ClusterSource::Beside;
+        r.review.masked_flows = 1;
+        assert_eq!(
+            headline(&r)[0].1,
+            "no flow changes in effect; 1 flow changes on one side and stays denied by the other"
+        );
+    }
+}
