@@ -4,7 +4,7 @@ super::codes! {
     TO_SERVICES_MATCHES_NOTHING = 301, "to-services-matches-nothing", Error, "toServices that finds no service: with ports it allows every peer, without it allows nobody";
     DENY_TO_SERVICES = 302, "deny-to-services", Error, "toServices in a deny rule, where it is never resolved";
     DENY_FIELD_DROPPED = 303, "deny-field-dropped", Error, "A peer field that a section does not have is dropped, and what is left means something else";
-    L7_RULES_DROPPED = 304, "l7-rules-dropped", Error, "L7 rules that no longer exist are dropped and leave a plain port";
+    L7_RULES_DROPPED = 304, "l7-rules-dropped", Error, "L7 rules are dropped and leave a plain port";
     SELECTS_NO_POD = 305, "selects-no-pod", Warning, "A policy that selects no pod";
     PEER_MATCHES_NOBODY = 306, "peer-matches-nobody", Warning, "A peer selector that matches nobody";
     PEER_IN_OTHER_NAMESPACE = 307, "peer-in-other-namespace", Warning, "A peer that exists only in another namespace than the one the selector is held to";

@@ -1,4 +1,5 @@
-//! SEM-8.4: `rules.kafka`, `rules.l7` and `rules.l7proto` are gone; what is left is a plain port.
+//! SEM-8.4: `rules.kafka`, `rules.l7` and `rules.l7proto` are gone, and deny rules never had `rules`.
+//! They are dropped; what is left is a plain port, or the other rules of the item.
 
 use super::view::View;
 use portcullis_diag::Diagnostic;
@@ -11,6 +12,8 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
             let Some(field) = item.dropped_rules.first() else { continue };
             let message = if site.action == Action::Deny {
                 "all traffic on these ports is denied, whatever it carries"
+            } else if item.http.is_some() || item.dns.is_some() {
+                "these rules filter nothing: only the other rules of the item are left"
             } else {
                 "all traffic on these ports is allowed, whatever it carries"
             };
