@@ -85,8 +85,8 @@ pub(crate) fn evidence(f: &Finding) -> Vec<Evidence> {
     for s in &chosen {
         let gone = matches!(s.head.cause, Cause::NotEnforced | Cause::DefaultDeny(_));
         let rules = matches!(s.base.cause, Cause::Rules(_));
-        let proxy_gone = f.kind == FindingKind::L7 && s.head.l7.is_none();
-        if (gone && (rules || s.head.cause == Cause::NotEnforced)) || proxy_gone {
+        let proxied = f.kind == FindingKind::L7 && s.base.l7.is_some();
+        if (gone && (rules || s.head.cause == Cause::NotEnforced)) || proxied {
             out.extend(cause_lines(&s.base, s.direction, true));
         }
     }

@@ -1,5 +1,6 @@
 //! `diff` on a terminal: the consequence, the findings with their causes and ways out, the rest.
 
+use super::excerpt::{FEW, FEW_L7};
 use super::{Ink, Page, Paint};
 use crate::Style;
 use crate::model::{ClusterSource, DiffReport};
@@ -83,10 +84,11 @@ impl Page<'_> {
             }
         }
         let evidence = say::evidence(f);
+        let few = if f.kind == FindingKind::L7 { FEW_L7 } else { FEW };
         let most = self.most(EXCERPTS);
         for e in evidence.iter().take(most) {
             self.prose(2, Ink::Plain, &e.lead);
-            self.excerpt(4, e.span, &e.label, if e.before { Ink::Yellow } else { ink(Some(f.kind)) });
+            self.excerpt(4, e.span, &e.label, if e.before { Ink::Yellow } else { ink(Some(f.kind)) }, few);
         }
         self.more(2, evidence.len().saturating_sub(most), "lines that take part");
         if !f.help.is_empty() {

@@ -4,14 +4,16 @@ use super::{Ink, Page};
 use crate::words::{clean, count};
 use portcullis_diag::Span;
 
-/// How many lines of a long place are shown; the second, when more is asked for.
-const MOST: u32 = 3;
+/// How many lines of a long place are shown, as a rule, and when more is asked for.
+pub(crate) const FEW: u32 = 3;
+/// The same where what a proxy is told stands further down.
+pub(crate) const FEW_L7: u32 = 10;
 const MOST_VERBOSE: u32 = 40;
 
 impl Page<'_> {
-    /// The lines of `span`, the first one underlined, with `label` beside the line; the file's name
+    /// The first `few` lines of `span`, the very first one underlined, with `label` beside the line; the file's name
     /// alone, or nothing, where there is no such place.
-    pub(crate) fn excerpt(&mut self, indent: usize, span: Span, label: &str, ink: Ink) {
+    pub(crate) fn excerpt(&mut self, indent: usize, span: Span, label: &str, ink: Ink, few: u32) {
         let Some(place) = self.places.at(span) else {
             if let Some(name) = self.places.locate(span).filter(|n| !n.is_empty()) {
                 self.prose(indent, Ink::Dim, &format!("in {name}"));
@@ -22,7 +24,7 @@ impl Page<'_> {
         // A place that ends at the start of a line does not reach into it.
         let last =
             if place.end.column == 1 && place.end.line > first { place.end.line - 1 } else { place.end.line };
-        let most = if self.verbose { MOST_VERBOSE } else { MOST };
+        let most = if self.verbose { MOST_VERBOSE } else { few.max(1) };
         let shown = last.min(first.saturating_add(most - 1));
         let gutter = shown.to_string().len();
         let pad = format!("{:indent$}", "");

@@ -1,6 +1,7 @@
 //! `explain` on a terminal: the verdict, each side with its deciding lines, the rules that did not
 //! match and why, the way out.
 
+use super::excerpt::{FEW, FEW_L7};
 use super::{Ink, Page, Paint};
 use crate::Style;
 use crate::model::{ExplainedSide, Explanation};
@@ -74,10 +75,11 @@ impl Page<'_> {
         }
         let lines = say::explained(side);
         let most = self.most(EXCERPTS);
+        let few = if side.l7.is_some() { FEW_L7 } else { FEW };
         let ink = if side.verdict == Verdict::Denied { Ink::Red } else { Ink::Green };
         for line in lines.iter().take(most) {
             self.prose(2, Ink::Plain, &line.lead);
-            self.excerpt(4, line.span, &line.label, ink);
+            self.excerpt(4, line.span, &line.label, ink, few);
         }
         self.more(2, lines.len().saturating_sub(most), "lines that decide");
         self.also_matched(side);
