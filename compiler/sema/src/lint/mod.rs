@@ -41,6 +41,7 @@ mod rule_adds_nothing;
 mod selects_no_pod;
 mod signatures;
 mod sites;
+mod split;
 mod to_services;
 mod unknown_port_name;
 mod view;
