@@ -17,6 +17,7 @@
 //! A rule with L7 parts, a listener or authentication allows at L3 and L4; what else it asks is
 //! carried along and named in reports, never decided here (SEM-6.8).
 
+use crate::fqdn::Fqdn;
 use crate::intern::Interner;
 use crate::peer::{PeerTerm, Peers};
 use crate::port::Ports;
@@ -170,7 +171,7 @@ pub struct L7 {
     /// HTTP rules; a request must match one of them.
     pub http: Vec<HttpRule>,
     /// DNS rules were given (names may be empty: every query).
-    pub dns: Option<Vec<crate::fqdn::Fqdn>>,
+    pub dns: Option<Vec<Fqdn>>,
     /// TLS server names, one of which must match.
     pub server_names: Vec<SmolStr>,
     /// An Envoy listener's name.
@@ -178,24 +179,32 @@ pub struct L7 {
 }
 
 impl L7 {
-    /// A text that is equal for two parts that ask the same, wherever they stand.
-    pub fn key(&self) -> String {
-        let text = |t: &Option<portcullis_front::ast::Text>| t.as_ref().map(|t| t.value.clone());
-        let mut http: Vec<String> = self
-            .http
-            .iter()
-            .map(|h| {
-                let headers: Vec<_> = h.headers.iter().map(|t| t.value.clone()).collect();
-                let matches: Vec<_> = h
-                    .header_matches
-                    .iter()
-                    .map(|m| (m.name.value.clone(), text(&m.value), text(&m.mismatch)))
-                    .collect();
-                format!("{:?}", (text(&h.method), text(&h.path), text(&h.host), headers, matches))
-            })
-            .collect();
+    /// What is asked, in words that are equal for two parts that ask the same wherever they stand:
+    /// `HTTP GET /books; DNS *.example.com`.
+    pub fn text(&self) -> String {
+        let mut parts: Vec<String> = Vec::new();
+        let mut http: Vec<String> = self.http.iter().map(http_text).collect();
         http.sort();
-        format!("{:?}", (http, &self.dns, &self.server_names, &self.listener))
+        http.dedup();
+        if !http.is_empty() {
+            parts.push(format!("HTTP {}", http.join(" or ")));
+        }
+        if let Some(dns) = &self.dns {
+            let mut names: Vec<&str> = dns.iter().map(Fqdn::as_str).collect();
+            names.sort_unstable();
+            names.dedup();
+            parts.push(format!("DNS {}", names.join(" or ")));
+        }
+        if !self.server_names.is_empty() {
+            let mut names: Vec<&str> = self.server_names.iter().map(SmolStr::as_str).collect();
+            names.sort_unstable();
+            names.dedup();
+            parts.push(format!("TLS server name {}", names.join(" or ")));
+        }
+        if let Some(listener) = &self.listener {
+            parts.push(format!("listener {listener}"));
+        }
+        parts.join("; ")
     }
 
     /// The L7 part of a `toPorts` item, if it has one.
@@ -214,6 +223,21 @@ impl L7 {
             Some(Box::new(Self { http, dns, server_names, listener }))
         }
     }
+}
+
+/// One HTTP rule in words; an empty rule is any request.
+fn http_text(h: &HttpRule) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    parts.extend(h.method.as_ref().map(|t| t.value.to_string()));
+    parts.extend(h.path.as_ref().map(|t| t.value.to_string()));
+    parts.extend(h.host.as_ref().map(|t| format!("host {}", t.value)));
+    parts.extend(h.headers.iter().map(|t| format!("header {:?}", t.value.as_str())));
+    parts.extend(h.header_matches.iter().map(|m| {
+        let value = m.value.as_ref().map_or_else(String::new, |v| format!(" {:?}", v.value.as_str()));
+        let mismatch = m.mismatch.as_ref().map_or_else(String::new, |t| format!(" else {}", t.value));
+        format!("header {}{value}{mismatch}", m.name.value)
+    }));
+    if parts.is_empty() { "any request".to_owned() } else { parts.join(" ") }
 }
 
 /// A policy rule that selects endpoints in one direction. With `default_deny` it turns that

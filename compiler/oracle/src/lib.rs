@@ -6,8 +6,8 @@
 use ipnet::IpNet;
 use portcullis_ir::peer::{PeerTerm, Reserved, entity_has_external, entity_has_pods, entity_has_reserved};
 use portcullis_ir::{
-    Action, Cluster, Decision, Direction, EnforcementMode, Flow, FlowPort, Options, PeerRef, PolicySet, PortTerm,
-    Ports, Reason, Rule, RuleId, Selector, Subject, Tier, Verdict,
+    Action, Cluster, Decision, Direction, EnforcementMode, Flow, FlowPort, Options, PeerRef, PolicySet,
+    PortTerm, Ports, Reason, Rule, RuleId, Selector, Subject, Tier, Verdict,
 };
 use portcullis_ir::{Endpoint, EndpointId, LabelSet, Peers};
 use std::net::IpAddr;
@@ -29,7 +29,11 @@ impl Outcome {
         let denied = |d: &Option<Decision>| d.as_ref().is_some_and(|d| d.verdict == Verdict::Denied);
         if self.same_pod {
             Verdict::Allowed
-        } else if denied(&self.egress) || denied(&self.ingress) { Verdict::Denied } else { Verdict::Allowed }
+        } else if denied(&self.egress) || denied(&self.ingress) {
+            Verdict::Denied
+        } else {
+            Verdict::Allowed
+        }
     }
 }
 
@@ -154,10 +158,9 @@ impl Oracle<'_> {
     fn peers_take_in(&self, peers: &Peers, peer: &PeerRef) -> bool {
         match peers {
             Peers::All => true, // SEM-6.6
-            Peers::Of(terms) => terms
-                .iter()
-                .filter_map(|t| self.policies.peers.get(*t))
-                .any(|t| self.term_takes_in(t, peer)),
+            Peers::Of(terms) => {
+                terms.iter().filter_map(|t| self.policies.peers.get(*t)).any(|t| self.term_takes_in(t, peer))
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! Names for sets of nodes: workloads, entities, addresses, DNS names; and short words for them.
 
+use crate::names::{self, NameClass};
 use crate::universe::{NodeId, NodeKind, Universe};
 use fixedbitset::FixedBitSet;
 use portcullis_ir::{Reserved, Workload};
@@ -46,6 +47,7 @@ pub struct Describer<'u> {
     namespaces: BTreeMap<&'u str, BTreeSet<&'u Workload>>,
     workloads: usize,
     regions: [usize; 2],
+    names: Vec<&'u NameClass>,
 }
 
 impl<'u> Describer<'u> {
@@ -53,6 +55,7 @@ impl<'u> Describer<'u> {
     pub fn new(universe: &'u Universe) -> Self {
         let mut namespaces: BTreeMap<&str, BTreeSet<&Workload>> = BTreeMap::new();
         let mut regions = [0; 2];
+        let mut names = Vec::new();
         for (_, node) in universe.iter() {
             match node {
                 NodeKind::Group(g) => {
@@ -65,11 +68,12 @@ impl<'u> Describer<'u> {
                         *n += 1;
                     }
                 }
-                _ => {}
+                NodeKind::Name(c) => names.push(c),
+                NodeKind::Reserved(_) | NodeKind::Address(..) => {}
             }
         }
         let workloads = namespaces.values().map(BTreeSet::len).sum();
-        Self { universe, namespaces, workloads, regions }
+        Self { universe, namespaces, workloads, regions, names }
     }
 
     /// A set in words.
@@ -77,7 +81,7 @@ impl<'u> Describer<'u> {
         let mut workloads: BTreeMap<&Workload, u32> = BTreeMap::new();
         let mut others: BTreeSet<String> = BTreeSet::new();
         let mut regions: [Vec<&crate::regions::Region>; 2] = [Vec::new(), Vec::new()];
-        let mut names = 0usize;
+        let mut names: BTreeSet<&NameClass> = BTreeSet::new();
         for n in nodes.ones() {
             let Some(node) = self.universe.node(NodeId(u32::try_from(n).unwrap_or(u32::MAX))) else {
                 continue;
@@ -97,8 +101,7 @@ impl<'u> Describer<'u> {
                     }
                 }
                 NodeKind::Name(c) => {
-                    names += 1;
-                    others.insert(c.stands_for.to_string());
+                    names.insert(c);
                 }
                 NodeKind::Address(ip, _) => {
                     others.insert(ip.to_string());
@@ -106,7 +109,7 @@ impl<'u> Describer<'u> {
                 NodeKind::Reserved(_) => {}
             }
         }
-        self.add_regions(&regions, names, &mut others);
+        self.add_outside(&regions, &names, &mut others);
         let pods = workloads.values().map(|n| u64::from(*n)).sum();
         let summary = self.summary(&workloads, &others);
         PeerGroup {
@@ -117,45 +120,38 @@ impl<'u> Describer<'u> {
         }
     }
 
-    /// Whole families become `world`; else each region is named, nested ones as exceptions.
-    fn add_regions(
+    /// Whole families become `world`, names they lack its exceptions; else each region is named,
+    /// nested ones as exceptions, and names by themselves.
+    fn add_outside(
         &self,
         regions: &[Vec<&crate::regions::Region>; 2],
-        names: usize,
+        names: &BTreeSet<&NameClass>,
         out: &mut BTreeSet<String>,
     ) {
         let [v4, v6] = regions;
         let [all4, all6] = self.regions;
-        if v4.len() == all4 && v6.len() == all6 && all4 + all6 > 0 {
-            if names > 0 {
-                // The whole world is meant: names are part of it.
-                let named: BTreeSet<String> = self
-                    .universe
-                    .iter()
-                    .filter_map(|(_, n)| match n {
-                        NodeKind::Name(c) => Some(c.stands_for.to_string()),
-                        _ => None,
-                    })
-                    .collect();
-                if named.iter().filter(|n| out.contains(*n)).count() == named.len() {
-                    for n in named {
-                        out.remove(&n);
-                    }
-                }
-            }
-            out.insert("world".to_owned());
-            return;
+        let whole = [v4.len() == all4 && all4 > 0, v6.len() == all6 && all6 > 0];
+        let words = match whole {
+            [true, true] => &["world"][..],
+            [true, false] => &["world (IPv4)"],
+            [false, true] => &["world (IPv6)"],
+            [false, false] => &[],
+        };
+        // Names have addresses of IPv4: with all of it, all of them are meant but for exceptions.
+        let left_out: BTreeSet<String> = if whole[0] {
+            names::describe(&self.names, |c| !names.contains(c)).into_iter().collect()
+        } else {
+            out.extend(names::describe(&self.names, |c| names.contains(c)));
+            BTreeSet::new()
+        };
+        for word in words {
+            out.insert(format!("{word}{}", names::except(&left_out)));
         }
-        for (list, all, word) in [(v4, all4, "world (IPv4)"), (v6, all6, "world (IPv6)")] {
-            if list.len() == all && all > 0 {
-                out.insert(word.to_owned());
-                continue;
-            }
-            for r in list {
-                out.insert(self.region_text(r, list));
+        for (list, whole) in regions.iter().zip(whole) {
+            if !whole {
+                out.extend(list.iter().map(|r| self.region_text(r, list)));
             }
         }
-        // A region inside another one of the set is part of its text.
     }
 
     fn region_text(&self, r: &crate::regions::Region, chosen: &[&crate::regions::Region]) -> String {
@@ -211,17 +207,20 @@ impl<'u> Describer<'u> {
         }
         let mut rest: Vec<&String> = others.iter().collect();
         if rest.len() > 6 {
-            let world = rest.iter().any(|o| o.as_str() == "world");
-            let n = rest.len() - usize::from(world);
+            let world = rest.iter().find(|o| is_world(o)).map(|o| format!("the {o}"));
+            let n = rest.len() - usize::from(world.is_some());
             rest.clear();
-            if world {
-                parts.push("the world".to_owned());
-            }
+            parts.extend(world);
             parts.push(format!("{n} entities and address ranges"));
         }
-        parts.extend(rest.into_iter().map(|o| if o == "world" { "the world".to_owned() } else { o.clone() }));
+        parts.extend(rest.into_iter().map(|o| if is_world(o) { format!("the {o}") } else { o.clone() }));
         join(&parts)
     }
+}
+
+/// `world`, or `world except …`.
+fn is_world(text: &str) -> bool {
+    text == "world" || text.starts_with("world except ")
 }
 
 /// `a`, `a and b`, `a, b and c`.

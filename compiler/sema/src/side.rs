@@ -190,7 +190,7 @@ impl<'a> Evaluation<'a> {
                 precedence: rule.precedence(),
                 peers: self.peer_sets.intern(peers),
                 ports: rule.ports.clone(),
-                l7: rule.l7.as_ref().map(|l| l.key()),
+                l7: rule.l7.as_ref().map(|l| l.text()),
                 authenticates: rule.authentication.is_some_and(|a| a != portcullis_ir::AuthMode::Disabled),
             };
             meaning_of.push(self.meanings.intern(meaning));

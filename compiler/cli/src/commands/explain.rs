@@ -124,7 +124,7 @@ fn cause(set: &PolicySet, reason: &Reason) -> Cause {
 fn rule_ref(set: &PolicySet, id: RuleId) -> Option<RuleRef> {
     let rule = set.rule(id)?;
     let policy = set.policy(rule.policy)?.object.clone();
-    Some(RuleRef { policy, span: rule.span, action: rule.action, tier: rule.tier })
+    Some(RuleRef { policy, span: rule.span, entry: rule.entry, action: rule.action, tier: rule.tier })
 }
 
 fn policy_ref(set: &PolicySet, id: EnforcementId) -> Option<PolicyRef> {

@@ -135,6 +135,7 @@ pub(crate) fn api_rule(file: FileId, text: &str, action: Action) -> RuleRef {
     RuleRef {
         policy: object("CiliumNetworkPolicy", "payments", "api"),
         span: Span::new(file, start as u32, end as u32),
+        entry: Span::new(file, start as u32, end as u32),
         action,
         tier: Tier::Normal,
     }

@@ -10,7 +10,13 @@ use portcullis_ir::{Direction, EnforcementId, PolicySet, RuleId};
 pub fn rule_ref(set: &PolicySet, id: RuleId) -> Option<RuleRef> {
     let rule = set.rule(id)?;
     let policy = set.policy(rule.policy)?;
-    Some(RuleRef { policy: policy.object.clone(), span: rule.span, action: rule.action, tier: rule.tier })
+    Some(RuleRef {
+        policy: policy.object.clone(),
+        span: rule.span,
+        entry: rule.entry,
+        action: rule.action,
+        tier: rule.tier,
+    })
 }
 
 /// The policy behind an enforcement, with the line that selects.

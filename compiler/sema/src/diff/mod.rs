@@ -35,7 +35,7 @@ pub fn review(base: Input<'_>, head: Input<'_>) -> Review {
     let evaluation = Evaluation::new(&[base, head], &[]);
     let cells = Cells::new(&evaluation);
     let describer = Describer::new(&evaluation.universe);
-    let policies = policies::compare(base.policies, head.policies);
+    let policies = policies::compare(base, head);
     let changes = changes::find(&cells);
     let (gathered, totals) = findings::gather(&evaluation, &describer, &changes, &policies);
     let transitions = transitions::find(&evaluation, &describer, &changes, &gathered);

@@ -149,8 +149,10 @@ pub enum Cause {
 pub struct RuleRef {
     /// Its policy.
     pub policy: ObjectRef,
-    /// Where the rule stands.
+    /// Where the rule stands: the `toPorts` item if it comes from one, else the whole entry.
     pub span: Span,
+    /// The whole entry of its section, peers and ports.
+    pub entry: Span,
     /// What it does.
     pub action: Action,
     /// Its tier.

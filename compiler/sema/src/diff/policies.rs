@@ -1,25 +1,41 @@
 //! Which policy objects changed, by what they mean and not by how they are written.
 
 use super::model::PolicyChanges;
+use crate::universe::Input;
 use portcullis_diag::ObjectRef;
-use portcullis_ir::{Peers, PolicySet, Subject};
+use portcullis_ir::{Cluster, Peers, PolicySet, Subject};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Compares two sets object by object.
-pub(super) fn compare(base: &PolicySet, head: &PolicySet) -> PolicyChanges {
-    let before = digests(base);
-    let after = digests(head);
+/// Compares two sides object by object; CIDR groups count, since policies take prefixes from them.
+pub(super) fn compare(base: Input<'_>, head: Input<'_>) -> PolicyChanges {
+    let mut before: BTreeMap<ObjectRef, u64> =
+        digests(base.policies).into_iter().map(|(o, d)| (o.clone(), d)).collect();
+    let mut after: BTreeMap<ObjectRef, u64> =
+        digests(head.policies).into_iter().map(|(o, d)| (o.clone(), d)).collect();
+    if !std::ptr::eq(base.cluster, head.cluster) {
+        before.extend(groups(base.cluster));
+        after.extend(groups(head.cluster));
+    }
     let mut out = PolicyChanges::default();
     for (object, digest) in &after {
         match before.get(object) {
-            None => out.added.push((*object).clone()),
-            Some(d) if d != digest => out.changed.push((*object).clone()),
+            None => out.added.push(object.clone()),
+            Some(d) if d != digest => out.changed.push(object.clone()),
             Some(_) => {}
         }
     }
-    out.removed = before.keys().filter(|o| !after.contains_key(*o)).map(|o| (*o).clone()).collect();
+    out.removed = before.into_keys().filter(|o| !after.contains_key(o)).collect();
     out
+}
+
+/// A digest of each CIDR group.
+fn groups(cluster: &Cluster) -> impl Iterator<Item = (ObjectRef, u64)> {
+    cluster.cidr_groups.iter().map(|g| {
+        let object =
+            ObjectRef { kind: "CiliumCIDRGroup".to_owned(), namespace: None, name: g.name.to_string() };
+        (object, digest(&(&g.labels, &g.cidrs)))
+    })
 }
 
 /// A digest of what each policy means: two policies with one meaning have one digest.
@@ -57,7 +73,7 @@ fn digests(set: &PolicySet) -> BTreeMap<&ObjectRef, u64> {
             r.precedence(),
             peers,
             &r.ports,
-            r.l7.as_ref().map(|l| l.key()),
+            r.l7.as_ref().map(|l| l.text()),
             authentication,
         );
         if let Some(p) = parts.get_mut(r.policy.0 as usize) {
