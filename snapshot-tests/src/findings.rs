@@ -3,11 +3,11 @@
 use crate::probe;
 use crate::side::Side;
 use ipnet::IpNet;
+use portcullis_ir::fqdn::Fqdn;
 use portcullis_ir::{Direction, EndpointId, Flow, FlowPort, PeerRef, Reserved, Verdict};
 use portcullis_sema::describe::{PeerGroup, SHOWN_RESERVED};
 use portcullis_sema::diff::{self, FindingKind, Review};
 use portcullis_sema::ports::coordinate;
-use portcullis_sema::universe::{NodeKind, Universe};
 use portcullis_sema::{PortSet, reach};
 use smol_str::SmolStr;
 use std::collections::BTreeMap;
@@ -22,8 +22,8 @@ pub enum End {
     Reserved(Reserved),
     /// An address that no name led to.
     Address(IpAddr),
-    /// A name's address: the name, and what a report calls it.
-    Name(SmolStr, String),
+    /// An address that this name led to.
+    Name(SmolStr),
 }
 
 impl End {
@@ -38,7 +38,7 @@ impl End {
             ),
             Self::Reserved(r) => PeerRef::Reserved(*r),
             Self::Address(ip) => PeerRef::External { ip: *ip, names: Vec::new() },
-            Self::Name(name, _) => PeerRef::External { ip: probe::RESOLVED, names: vec![name.clone()] },
+            Self::Name(name) => PeerRef::External { ip: probe::RESOLVED, names: vec![name.clone()] },
         })
     }
 
@@ -55,12 +55,7 @@ pub fn ends(sides: &[&Side]) -> Vec<End> {
     all.retain(|e| sides.iter().all(|s| e.on(s).is_some()));
     all.extend(SHOWN_RESERVED.map(End::Reserved));
     all.extend(probe::addresses(sides).into_iter().map(End::Address));
-    let inputs: Vec<_> = sides.iter().map(|s| s.input()).collect();
-    for (_, node) in Universe::new(&inputs, &[]).iter() {
-        if let NodeKind::Name(class) = node {
-            all.push(End::Name(class.example.clone(), class.stands_for.to_string()));
-        }
-    }
+    all.extend(probe::names(sides).into_iter().map(End::Name));
     all
 }
 
@@ -82,33 +77,52 @@ pub fn takes_in(group: &PeerGroup, end: &End) -> Option<bool> {
             }
             (!unsure).then_some(false)
         }
-        End::Name(_, text) => Some(group.others.iter().any(|o| {
-            o == text
-                || o.strip_prefix("world").is_some_and(|rest| {
-                    let (_, left_out) = rest.split_once("except ").unwrap_or_default();
-                    (rest.is_empty() || rest.starts_with(" except"))
-                        && !left_out.split(", ").any(|n| n == text)
-                })
-        })),
+        End::Name(name) => {
+            let mut unsure = false;
+            for o in &group.others {
+                match name_in(o, name) {
+                    Some(true) => return Some(true),
+                    Some(false) => {}
+                    None => unsure = true,
+                }
+            }
+            (!unsure).then_some(false)
+        }
     }
 }
 
-/// `10.0.0.0/8 except 10.1.0.0/16`, `world (IPv4)`, `world`.
+/// `*.example.com except api.example.com`, `world (IPv4) except a.example.com`, `0.0.0.0/0`.
+fn name_in(text: &str, name: &str) -> Option<bool> {
+    let (base, left_out) = text.split_once(" except ").unwrap_or((text, ""));
+    let selects = |text: &str| {
+        let f = if text.contains('*') { Fqdn::Pattern(text.into()) } else { Fqdn::Name(text.into()) };
+        f.matches(name)
+    };
+    if !matches!(base, "world" | "world (IPv4)") && !base.split(" matching ").all(selects) {
+        return Some(false);
+    }
+    // Left out of the world is what is not itself an exception: not to be told from the text.
+    let nested = left_out.contains(" except ") || left_out.contains(" matching ");
+    if nested || left_out.split(", ").any(|p| p.ends_with(" names")) {
+        return None;
+    }
+    Some(!left_out.split(", ").any(selects))
+}
+
+/// `10.0.0.0/8 except 10.1.0.0/16`, `world (IPv4)`, `world`. Names among the exceptions have
+/// addresses of their own.
 fn address_in(text: &str, ip: IpAddr) -> Option<bool> {
     let (base, left_out) = text.split_once(" except ").unwrap_or((text, ""));
     let inside = match base {
-        "world" => return Some(true), // its exceptions are names
+        "world" => true,
         "world (IPv4)" => ip.is_ipv4(),
         "world (IPv6)" => ip.is_ipv6(),
         prefix => prefix.parse::<IpNet>().is_ok_and(|n| n.contains(&ip)),
     };
-    if !inside || left_out.is_empty() {
-        return Some(inside);
-    }
-    if left_out.ends_with("named prefixes") {
+    if inside && left_out.split(", ").any(|p| p.ends_with("named prefixes")) {
         return None;
     }
-    Some(!left_out.split(", ").any(|p| p.parse::<IpNet>().is_ok_and(|n| n.contains(&ip))))
+    Some(inside && !left_out.split(", ").any(|p| p.parse::<IpNet>().is_ok_and(|n| n.contains(&ip))))
 }
 
 /// Verdict, and whether either end redirects.
@@ -192,7 +206,7 @@ pub fn wrong_findings(base: &Side, head: &Side, review: &Review) -> Vec<String> 
     let mut out = Vec::new();
     for (i, j, from, to) in pairs(&ends) {
         for port in &ports {
-            let mut ask = |brute: &mut Brute<'_>| -> Option<Answer> {
+            let ask = |brute: &mut Brute<'_>| -> Option<Answer> {
                 let flow = Flow { from: from.on(brute.side)?, to: to.on(brute.side)?, port: *port };
                 Some(brute.flow(&flow))
             };

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 /// Few cases by default, since each asks tens of thousands of questions; `PROPTEST_CASES` for more.
 fn config() -> ProptestConfig {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(64);
-    ProptestConfig { cases, max_shrink_iters: 2000, ..ProptestConfig::default() }
+    ProptestConfig { cases, max_shrink_iters: 150, ..ProptestConfig::default() }
 }
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {

@@ -1,6 +1,7 @@
 //! Names for sets of nodes: workloads, entities, addresses, DNS names; and short words for them.
 
 use crate::names::{self, NameClass};
+use crate::regions::Region;
 use crate::universe::{NodeId, NodeKind, Universe};
 use fixedbitset::FixedBitSet;
 use portcullis_ir::{Reserved, Workload};
@@ -80,7 +81,7 @@ impl<'u> Describer<'u> {
     pub fn group(&self, nodes: &FixedBitSet) -> PeerGroup {
         let mut workloads: BTreeMap<&Workload, u32> = BTreeMap::new();
         let mut others: BTreeSet<String> = BTreeSet::new();
-        let mut regions: [Vec<&crate::regions::Region>; 2] = [Vec::new(), Vec::new()];
+        let mut regions: [Vec<&Region>; 2] = [Vec::new(), Vec::new()];
         let mut names: BTreeSet<&NameClass> = BTreeSet::new();
         for n in nodes.ones() {
             let Some(node) = self.universe.node(NodeId(u32::try_from(n).unwrap_or(u32::MAX))) else {
@@ -120,68 +121,59 @@ impl<'u> Describer<'u> {
         }
     }
 
-    /// Whole families become `world`, names they lack its exceptions; else each region is named,
-    /// nested ones as exceptions, and names by themselves.
+    /// Whole families become `world`; else each region is named, nested ones as exceptions. Names
+    /// have addresses of IPv4: where the rest of IPv4 is meant, so are they, but for exceptions.
     fn add_outside(
         &self,
-        regions: &[Vec<&crate::regions::Region>; 2],
+        regions: &[Vec<&Region>; 2],
         names: &BTreeSet<&NameClass>,
         out: &mut BTreeSet<String>,
     ) {
         let [v4, v6] = regions;
         let [all4, all6] = self.regions;
         let whole = [v4.len() == all4 && all4 > 0, v6.len() == all6 && all6 > 0];
-        let words = match whole {
-            [true, true] => &["world"][..],
-            [true, false] => &["world (IPv4)"],
-            [false, true] => &["world (IPv6)"],
-            [false, false] => &[],
-        };
-        // Names have addresses of IPv4: with all of it, all of them are meant but for exceptions.
-        let left_out: BTreeSet<String> = if whole[0] {
-            names::describe(&self.names, |c| !names.contains(c)).into_iter().collect()
+        let folded = v4.iter().any(|r| r.prefix.prefix_len() == 0);
+        let left_out: Vec<String> = if folded {
+            names::few(names::describe(&self.names, |c| !names.contains(c)), "names")
         } else {
             out.extend(names::describe(&self.names, |c| names.contains(c)));
-            BTreeSet::new()
+            Vec::new()
         };
-        for word in words {
-            out.insert(format!("{word}{}", names::except(&left_out)));
+        if whole == [true, true] {
+            out.insert(names::except("world", &left_out));
+            return;
         }
         for (list, whole) in regions.iter().zip(whole) {
-            if !whole {
-                out.extend(list.iter().map(|r| self.region_text(r, list)));
+            for r in list {
+                let rest_of_ipv4 = r.prefix.prefix_len() == 0 && !r.prefix.addr().is_ipv6();
+                let mut missing = self.missing(r, list);
+                missing.extend(left_out.iter().filter(|_| rest_of_ipv4).cloned());
+                if r.prefix.prefix_len() == 0 {
+                    let word = if rest_of_ipv4 { "world (IPv4)" } else { "world (IPv6)" };
+                    out.insert(names::except(word, &missing));
+                } else if !whole || !list.iter().any(|r| r.prefix.prefix_len() == 0) {
+                    out.insert(names::except(&r.prefix.to_string(), &missing));
+                }
             }
         }
     }
 
-    fn region_text(&self, r: &crate::regions::Region, chosen: &[&crate::regions::Region]) -> String {
+    /// Named prefixes inside a region's that are not chosen with it.
+    fn missing(&self, r: &Region, chosen: &[&Region]) -> Vec<String> {
         if !r.cut {
-            return r.prefix.to_string();
+            return Vec::new();
         }
-        let left_out: Vec<String> = self
-            .universe
-            .iter()
-            .filter_map(|(_, n)| match n {
-                NodeKind::Region(other)
-                    if other.prefix != r.prefix
-                        && r.prefix.contains(&other.prefix)
-                        && !chosen.contains(&other) =>
-                {
-                    Some(other.prefix.to_string())
-                }
-                _ => None,
-            })
-            .collect();
-        let base = match (r.prefix.prefix_len(), r.prefix.addr().is_ipv6()) {
-            (0, false) => "world (IPv4)".to_owned(),
-            (0, true) => "world (IPv6)".to_owned(),
-            _ => r.prefix.to_string(),
-        };
-        match left_out.len() {
-            0 => base,
-            1..=3 => format!("{base} except {}", left_out.join(", ")),
-            n => format!("{base} except {n} named prefixes"),
-        }
+        let all = self.universe.iter().filter_map(|(_, n)| match n {
+            NodeKind::Region(other)
+                if other.prefix != r.prefix
+                    && r.prefix.contains(&other.prefix)
+                    && !chosen.contains(&other) =>
+            {
+                Some(other.prefix.to_string())
+            }
+            _ => None,
+        });
+        names::few(all.collect(), "named prefixes")
     }
 
     fn summary(&self, workloads: &BTreeMap<&Workload, u32>, others: &BTreeSet<String>) -> String {
