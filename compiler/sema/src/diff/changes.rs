@@ -196,16 +196,27 @@ impl Finder<'_, '_, '_> {
                 })
                 .insert(n);
         }
+        // Many classes say the same of one subject: they are taken together by their rows.
+        let mut by_rows: HashMap<(*const Row, *const Row), usize> = HashMap::new();
+        let mut together: Vec<(Rc<Row>, Rc<Row>, FixedBitSet)> = Vec::new();
         for key in order {
-            let Some(bits) = far.get(&key) else { continue };
+            let Some(bits) = far.remove(&key) else { continue };
             let Some(first) = bits.minimum().map(node) else { continue };
             let rows = (
                 self.cells.row_of(BASE, other, first, self.subject),
                 self.cells.row_of(HEAD, other, first, self.subject),
             );
-            if let (Some(b), Some(h)) = rows {
-                self.record(bits, &near, Some((&b, &h)));
+            let (Some(b), Some(h)) = rows else { continue };
+            match by_rows.get(&(Rc::as_ptr(&b), Rc::as_ptr(&h))).and_then(|at| together.get_mut(*at)) {
+                Some((_, _, all)) => all.union_with(&bits),
+                None => {
+                    by_rows.insert((Rc::as_ptr(&b), Rc::as_ptr(&h)), together.len());
+                    together.push((b, h, bits));
+                }
             }
+        }
+        for (b, h, bits) in together {
+            self.record(&bits, &near, Some((&b, &h)));
         }
     }
 
