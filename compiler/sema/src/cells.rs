@@ -6,6 +6,7 @@ use crate::universe::NodeId;
 use fixedbitset::FixedBitSet;
 use portcullis_ir::cluster::NamedPort;
 use portcullis_ir::{Direction, FlowPort, PortTerm, Ports, Reserved, Verdict};
+use rustc_hash::FxHashMap;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -29,14 +30,25 @@ pub struct Cells<'e, 'a> {
     pub evaluation: &'e Evaluation<'a>,
     rows: RefCell<HashMap<RowKey, Rc<Row>>>,
     parts: RefCell<HashMap<(usize, Direction, u32), Rc<Vec<Part>>>>,
+    /// Rows by class and by which of its rules take in the peer, one bit a rule.
+    masks: RefCell<FxHashMap<(u32, u64, Fallback), Rc<Row>>>,
     host: Option<NodeId>,
 }
+
+/// Rules that fit one mask.
+const MASKED: usize = 64;
 
 impl<'e, 'a> Cells<'e, 'a> {
     /// Nothing is computed before it is asked for.
     pub fn new(evaluation: &'e Evaluation<'a>) -> Self {
         let host = evaluation.universe.reserved(Reserved::Host);
-        Self { evaluation, rows: RefCell::default(), parts: RefCell::default(), host }
+        Self {
+            evaluation,
+            rows: RefCell::default(),
+            parts: RefCell::default(),
+            masks: RefCell::default(),
+            host,
+        }
     }
 
     /// The parts of a class, disjoint, together every node, in order of their first peer.
@@ -159,22 +171,36 @@ impl<'e, 'a> Cells<'e, 'a> {
     /// The row of one group about one peer.
     pub fn row_of(&self, side: usize, d: Direction, group: NodeId, peer: NodeId) -> Option<Rc<Row>> {
         let e = self.evaluation;
-        let class = e.classes.get(e.class(side, d, group)?)?;
-        let rules: Vec<u32> = class
-            .rules
-            .iter()
-            .copied()
-            .filter(|m| {
-                e.meanings
-                    .get(*m)
-                    .and_then(|m| e.peer_sets.get(m.peers))
-                    .is_some_and(|p| p.contains(peer.index()))
-            })
-            .collect();
+        let id = e.class(side, d, group)?;
+        let class = e.classes.get(id)?;
+        let takes_in = |m: &u32| {
+            e.meanings
+                .get(*m)
+                .and_then(|m| e.peer_sets.get(m.peers))
+                .is_some_and(|p| p.contains(peer.index()))
+        };
+        let fallback = self.fallback(side, d, class, peer);
+        // This is asked for pairs of groups: no allocation where the row is known.
+        let mask = (class.rules.len() <= MASKED).then(|| {
+            class
+                .rules
+                .iter()
+                .enumerate()
+                .filter(|(_, m)| takes_in(m))
+                .fold(0u64, |mask, (i, _)| mask | 1 << i)
+        });
+        if let Some(found) = mask.and_then(|m| self.masks.borrow().get(&(id, m, fallback)).cloned()) {
+            return Some(found);
+        }
+        let rules: Vec<u32> = class.rules.iter().copied().filter(|m| takes_in(m)).collect();
         let by_peer = d == Direction::Egress
             && rules.iter().filter_map(|m| e.meanings.get(*m)).any(|m| asks_for_names(&m.ports));
         let names = if by_peer { Some(e.named_ports(side, peer).to_vec()) } else { class.names.clone() };
-        Some(self.row(&rules, names, self.fallback(side, d, class, peer)))
+        let row = self.row(&rules, names, fallback);
+        if let Some(mask) = mask.filter(|_| !by_peer) {
+            self.masks.borrow_mut().insert((id, mask, fallback), Rc::clone(&row));
+        }
+        Some(row)
     }
 
     /// The verdict of one group about one peer's flow, as the class engine sees it.

@@ -16,7 +16,8 @@ use crate::side::Evaluation;
 use crate::universe::NodeId;
 use fixedbitset::FixedBitSet;
 use portcullis_ir::{Direction, Verdict};
-use std::collections::{BTreeMap, HashMap};
+use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// One side's cells before and after. The side at which a change is found is told with its places;
@@ -183,7 +184,7 @@ impl Finder<'_, '_, '_> {
             self.record(&beyond, &near, None);
         }
         // Peers with one pair of classes at the far end have one pair of far rows.
-        let mut far: HashMap<(Option<u32>, Option<u32>), FixedBitSet> = HashMap::new();
+        let mut far: FxHashMap<(Option<u32>, Option<u32>), FixedBitSet> = FxHashMap::default();
         let mut order: Vec<(Option<u32>, Option<u32>)> = Vec::new();
         let other = self.d.other();
         for n in peers.ones().take_while(|n| *n < groups) {
@@ -197,7 +198,7 @@ impl Finder<'_, '_, '_> {
                 .insert(n);
         }
         // Many classes say the same of one subject: they are taken together by their rows.
-        let mut by_rows: HashMap<(*const Row, *const Row), usize> = HashMap::new();
+        let mut by_rows: FxHashMap<(*const Row, *const Row), usize> = FxHashMap::default();
         let mut together: Vec<(Rc<Row>, Rc<Row>, FixedBitSet)> = Vec::new();
         for key in order {
             let Some(bits) = far.remove(&key) else { continue };
