@@ -44,9 +44,12 @@ pub fn is_shown(node: &NodeKind) -> bool {
 #[derive(Debug)]
 pub struct Describer<'u> {
     universe: &'u Universe,
-    /// Workloads in all, by namespace.
-    namespaces: BTreeMap<&'u str, BTreeSet<&'u Workload>>,
-    workloads: usize,
+    /// How many workloads each namespace has.
+    namespaces: BTreeMap<&'u str, usize>,
+    /// Every workload, sorted.
+    workloads: Vec<&'u Workload>,
+    /// Of each group: places in `workloads`, and pods.
+    members: Vec<Vec<(u32, u32)>>,
     regions: [usize; 2],
     names: Vec<&'u NameClass>,
 }
@@ -54,15 +57,13 @@ pub struct Describer<'u> {
 impl<'u> Describer<'u> {
     /// Counts what there is, so that "all of it" can be said.
     pub fn new(universe: &'u Universe) -> Self {
-        let mut namespaces: BTreeMap<&str, BTreeSet<&Workload>> = BTreeMap::new();
+        let mut sorted: BTreeMap<&Workload, u32> = BTreeMap::new();
         let mut regions = [0; 2];
         let mut names = Vec::new();
         for (_, node) in universe.iter() {
             match node {
                 NodeKind::Group(g) => {
-                    for (w, _) in &g.workloads {
-                        namespaces.entry(w.namespace.as_str()).or_default().insert(w);
-                    }
+                    sorted.extend(g.workloads.iter().map(|(w, _)| (w, 0)));
                 }
                 NodeKind::Region(r) => {
                     if let Some(n) = regions.get_mut(usize::from(r.example.is_ipv6())) {
@@ -73,26 +74,37 @@ impl<'u> Describer<'u> {
                 NodeKind::Reserved(_) | NodeKind::Address(..) => {}
             }
         }
-        let workloads = namespaces.values().map(BTreeSet::len).sum();
-        Self { universe, namespaces, workloads, regions, names }
+        let mut namespaces: BTreeMap<&str, usize> = BTreeMap::new();
+        for ((w, at), n) in sorted.iter_mut().zip(0..) {
+            *at = n;
+            *namespaces.entry(w.namespace.as_str()).or_insert(0) += 1;
+        }
+        let place = |w: &Workload| sorted.get(w).copied().unwrap_or(u32::MAX);
+        let members = universe
+            .groups()
+            .map(|(_, g)| g.workloads.iter().map(|(w, pods)| (place(w), *pods)).collect())
+            .collect();
+        Self { universe, namespaces, workloads: sorted.into_keys().collect(), members, regions, names }
     }
 
     /// A set in words.
     pub fn group(&self, nodes: &FixedBitSet) -> PeerGroup {
-        let mut workloads: BTreeMap<&Workload, u32> = BTreeMap::new();
+        let mut pods_of: Vec<Option<u32>> = vec![None; self.workloads.len()];
+        for (at, pods) in nodes.ones().map_while(|n| self.members.get(n)).flatten() {
+            if let Some(slot) = pods_of.get_mut(*at as usize) {
+                *slot = Some(slot.unwrap_or(0) + pods);
+            }
+        }
+        let workloads: Vec<(&Workload, u32)> =
+            self.workloads.iter().zip(pods_of).filter_map(|(w, pods)| Some((*w, pods?))).collect();
         let mut others: BTreeSet<String> = BTreeSet::new();
         let mut regions: [Vec<&Region>; 2] = [Vec::new(), Vec::new()];
         let mut names: BTreeSet<&NameClass> = BTreeSet::new();
-        for n in nodes.ones() {
+        for n in nodes.ones().skip_while(|n| *n < self.universe.groups) {
             let Some(node) = self.universe.node(NodeId(u32::try_from(n).unwrap_or(u32::MAX))) else {
                 continue;
             };
             match node {
-                NodeKind::Group(g) => {
-                    for (w, pods) in &g.workloads {
-                        *workloads.entry(w).or_insert(0) += pods;
-                    }
-                }
                 NodeKind::Reserved(r) if SHOWN_RESERVED.contains(r) => {
                     others.insert(r.name().to_owned());
                 }
@@ -107,11 +119,11 @@ impl<'u> Describer<'u> {
                 NodeKind::Address(ip, _) => {
                     others.insert(ip.to_string());
                 }
-                NodeKind::Reserved(_) => {}
+                NodeKind::Reserved(_) | NodeKind::Group(_) => {}
             }
         }
         self.add_outside(&regions, &names, &mut others);
-        let pods = workloads.values().map(|n| u64::from(*n)).sum();
+        let pods = workloads.iter().map(|(_, n)| u64::from(*n)).sum();
         let summary = self.summary(&workloads, &others);
         PeerGroup {
             workloads: workloads.into_iter().map(|(w, n)| (w.clone(), n)).collect(),
@@ -176,23 +188,23 @@ impl<'u> Describer<'u> {
         names::few(all.collect(), "named prefixes")
     }
 
-    fn summary(&self, workloads: &BTreeMap<&Workload, u32>, others: &BTreeSet<String>) -> String {
+    fn summary(&self, workloads: &[(&Workload, u32)], others: &BTreeSet<String>) -> String {
         let mut parts = Vec::new();
         let in_all = workloads.len();
-        let mut by_ns: BTreeMap<&str, Vec<&Workload>> = BTreeMap::new();
-        for w in workloads.keys() {
-            by_ns.entry(w.namespace.as_str()).or_default().push(w);
+        let mut by_ns: BTreeMap<&str, usize> = BTreeMap::new();
+        for (w, _) in workloads {
+            *by_ns.entry(w.namespace.as_str()).or_insert(0) += 1;
         }
-        if in_all == self.workloads && in_all > 3 {
+        if in_all == self.workloads.len() && in_all > 3 {
             parts.push(format!("every workload in the cluster ({in_all})"));
         } else if in_all <= 3 {
-            parts.extend(workloads.keys().map(|w| format!("{}/{}", w.namespace, w.name)));
-        } else if let [(ns, list)] = by_ns.iter().collect::<Vec<_>>().as_slice() {
-            let all = self.namespaces.get(*ns).map_or(0, BTreeSet::len);
-            parts.push(if all == list.len() {
+            parts.extend(workloads.iter().map(|(w, _)| format!("{}/{}", w.namespace, w.name)));
+        } else if let [(ns, some)] = by_ns.iter().collect::<Vec<_>>().as_slice() {
+            let all = self.namespaces.get(*ns).copied().unwrap_or(0);
+            parts.push(if all == **some {
                 format!("every workload in namespace {ns} ({all})")
             } else {
-                format!("{} workloads in namespace {ns}", list.len())
+                format!("{some} workloads in namespace {ns}")
             });
         } else {
             parts.push(format!("{in_all} workloads in {} namespaces", by_ns.len()));
