@@ -98,6 +98,9 @@ pub(crate) struct ExplainArgs {
     /// Files and folders of policies, `-` for standard input
     #[arg(value_name = "PATH", default_value = ".")]
     pub(crate) paths: Vec<PathBuf>,
+    /// Read the PATHs as they are in this git revision
+    #[arg(long, value_name = "REV")]
+    pub(crate) at: Option<String>,
     /// Namespaces, pods, services and other policies of the cluster: a file or folder
     #[arg(long, value_name = "FILE|DIR")]
     pub(crate) cluster: Vec<PathBuf>,
@@ -115,6 +118,9 @@ pub(crate) struct ReachArgs {
     /// Files and folders of policies, `-` for standard input
     #[arg(value_name = "PATH", default_value = ".")]
     pub(crate) paths: Vec<PathBuf>,
+    /// Read the PATHs as they are in this git revision
+    #[arg(long, value_name = "REV")]
+    pub(crate) at: Option<String>,
     /// Namespaces, pods, services and other policies of the cluster: a file or folder
     #[arg(long, value_name = "FILE|DIR")]
     pub(crate) cluster: Vec<PathBuf>,
@@ -180,6 +186,23 @@ pub(crate) struct Global {
 }
 
 impl Global {
+    /// The settings that bear on verdicts, as given: what another run needs to see the same.
+    pub(crate) fn settings(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        if self.cluster_name != "default" {
+            out.push(format!("--cluster-name={}", self.cluster_name));
+        }
+        if self.enforcement_mode != Enforcement::Default {
+            let mode = self.enforcement_mode.to_possible_value();
+            out.extend(mode.map(|m| format!("--enforcement-mode={}", m.get_name())));
+        }
+        if !self.allow_localhost {
+            out.push("--no-allow-localhost".to_owned());
+        }
+        out.extend(self.max_file_size.map(|n| format!("--max-file-size={n}")));
+        out
+    }
+
     /// The cluster's settings.
     pub(crate) fn options(&self) -> Options {
         Options {

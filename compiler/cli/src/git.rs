@@ -137,6 +137,11 @@ impl Repository {
         Ok(Commit { id, name })
     }
 
+    /// The way from the current folder to the top of the repository; `None` at the top.
+    pub(crate) fn way_up(&self) -> Option<String> {
+        (!self.prefix.is_empty()).then(|| vec![".."; self.prefix.len()].join("/"))
+    }
+
     /// A path as given, below the top of the repository; `None` if it leads out of it.
     pub(crate) fn inside(&self, path: &Path) -> Option<String> {
         let mut parts: Vec<String> = if path.is_absolute() { Vec::new() } else { self.prefix.clone() };

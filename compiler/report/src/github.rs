@@ -80,7 +80,7 @@ pub(crate) fn diff(report: &DiffReport, sources: &SourceMap) -> String {
         if !f.help.is_empty() {
             lines.push(format!("help: {}", one_line(&f.help)));
         }
-        lines.extend(say::explain_command(f));
+        lines.extend(say::explain_command(f, &report.explain_with));
         w.command(say::kind_severity(f.kind), span, &say::effect(f), &lines.join("\n"));
     }
     for t in &report.review.transitions {

@@ -63,8 +63,8 @@ fn numbers(out: &mut String, report: &ReachReport) {
     let reach = &report.reach;
     let redirected = reach.edges.iter().filter(|e| e.redirected).count();
     let cards = [
-        (count_of(reach.edges.len(), "kind"), "of flow may pass"),
-        (count_of(redirected, "kind"), "decided further by a proxy"),
+        (count_of(reach.edges.len(), "group"), "of flows allowed"),
+        (count_of(redirected, "group"), "of flows held to L7 rules"),
         (count_of(reach.isolated.len(), "workload"), "that nothing reaches"),
         (count_of(report.coverage.workloads, "workload"), "known in all"),
     ];
@@ -108,7 +108,7 @@ fn table(out: &mut String, edges: &[Edge]) {
         out.push_str("</td><td>");
         peers(out, &e.destinations);
         let then = if e.redirected {
-            "<span class=\"proxy\">a proxy decides</span>"
+            "<span class=\"proxy\">L7 rules</span>"
         } else {
             "<span class=\"pass\">passes</span>"
         };

@@ -57,7 +57,7 @@ pub(crate) fn diff(report: &DiffReport, sources: &SourceMap) -> String {
     for (kind, name) in [
         (FindingKind::Denied, "no flow becomes denied"),
         (FindingKind::Allowed, "no flow becomes allowed"),
-        (FindingKind::L7, "no flow meets other rules of a proxy"),
+        (FindingKind::L7, "no L7 rules change"),
     ] {
         let cases = report.review.findings.iter().filter(|f| f.kind == kind);
         let cases = cases
@@ -71,7 +71,7 @@ pub(crate) fn diff(report: &DiffReport, sources: &SourceMap) -> String {
                     lines.push(format!("help: {}", one_line(&f.help)));
                 }
                 lines.extend(f.patch.lines().map(|l| format!("    {l}")));
-                lines.extend(say::explain_command(f));
+                lines.extend(say::explain_command(f, &report.explain_with));
                 Case {
                     name: say::flow(f),
                     outcome: Outcome::Failed(say::kind_word(kind), say::effect(f), lines.join("\n")),

@@ -1,6 +1,6 @@
 //! What each command has to say, whatever the format.
 
-use portcullis_diag::Diagnostic;
+use portcullis_diag::{Diagnostic, ObjectRef};
 use portcullis_ir::{Direction, Verdict};
 use portcullis_sema::diff::{Cause, Review, RuleRef};
 use portcullis_sema::reach::Reach;
@@ -67,6 +67,12 @@ pub struct DiffReport {
     pub blocking: Vec<Diagnostic>,
     /// Other findings that the head side has and the base side has not.
     pub diagnostics: Vec<Diagnostic>,
+    /// Policies that the blocking errors keep out of the answer: nobody added, removed or changed them
+    /// in a way that could be told.
+    pub left_out: Vec<ObjectRef>,
+    /// Words that `explain` needs beside the flow to look at the head side: paths, a revision,
+    /// `--cluster` and other settings. Empty if it cannot look there.
+    pub explain_with: Vec<String>,
     /// What was looked at.
     pub coverage: Coverage,
 }

@@ -72,6 +72,29 @@ impl<'s> Places<'s> {
         Some((from, text.get(from..to)?))
     }
 
+    /// Numbers of at most `most` lines of `around`, that of `key` among them, and how many lines follow
+    /// the last of them. Where `key` is too far down, `beginning` lines are kept from the beginning.
+    /// Without `around` in the same file, the lines of `key`.
+    pub(crate) fn lines_around(&self, key: Span, around: Span, most: u32, beginning: u32) -> (Vec<u32>, u32) {
+        let Some(place) = self.at(key) else { return (Vec::new(), 0) };
+        let holds = around.file == key.file && around.start <= key.start && key.end <= around.end;
+        let whole = Some(around).filter(|_| holds).and_then(|s| self.at(s)).unwrap_or(place);
+        let first = whole.start.line;
+        // A place that ends at the start of a line does not reach into it.
+        let last =
+            if whole.end.column == 1 && whole.end.line > first { whole.end.line - 1 } else { whole.end.line };
+        let last = last.max(place.start.line);
+        let fits = first.saturating_add(most.max(1) - 1);
+        if last <= fits || place.start.line.saturating_add(1) < fits {
+            let shown = last.min(fits);
+            return ((first..=shown).collect(), last - shown);
+        }
+        let beginning = beginning.min(most.saturating_sub(1));
+        let shown = last.min(place.start.line.saturating_add(most.max(1) - beginning - 1));
+        let lines = (first..first.saturating_add(beginning)).chain(place.start.line..=shown);
+        (lines.collect(), last - shown)
+    }
+
     /// `file:line:column`, or the file alone, or nothing, as far as it is known.
     pub(crate) fn locate(&self, span: Span) -> Option<String> {
         match self.at(span) {
@@ -111,6 +134,21 @@ mod tests {
         assert_eq!(places.line(f, 2), Some("bé: 2"));
         assert_eq!(places.line(f, 4), Some("last"));
         assert_eq!(places.line(f, 5), None);
+    }
+
+    #[test]
+    fn lines_around_a_place_begin_with_the_entry_and_hold_the_place() {
+        let mut map = SourceMap::new();
+        let text = (1..=20).map(|n| format!("{n:02}\n")).collect::<String>();
+        let f = map.add("a.yaml", text.as_str());
+        let places = Places::new(&map);
+        let line = |n: u32| Span::new(f, (n - 1) * 3, (n - 1) * 3 + 2);
+        let to = |a: u32, b: u32| Span::new(f, line(a).start, line(b).end);
+        assert_eq!(places.lines_around(line(3), to(2, 5), 9, 4), (vec![2, 3, 4, 5], 0));
+        assert_eq!(places.lines_around(line(3), to(2, 15), 4, 2), (vec![2, 3, 4, 5], 10));
+        assert_eq!(places.lines_around(line(12), to(2, 15), 6, 3), (vec![2, 3, 4, 12, 13, 14], 1));
+        assert_eq!(places.lines_around(line(7), Span::default(), 6, 3), (vec![7], 0));
+        assert_eq!(places.lines_around(line(5), to(2, 6), 1, 3), (vec![5], 1));
     }
 
     #[test]

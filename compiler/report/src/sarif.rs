@@ -115,7 +115,7 @@ struct Region {
 const FLOW_RULES: [(&str, &str, &str); 4] = [
     ("flow-denied", "A change of policy denies flows that were allowed", "error"),
     ("flow-allowed", "A change of policy allows flows that were denied", "warning"),
-    ("flow-l7", "A change of policy changes what a proxy asks of allowed flows", "warning"),
+    ("flow-l7", "A change of policy changes the L7 rules of allowed flows", "warning"),
     ("default-deny", "A change of policy turns default deny on or off", "warning"),
 ];
 
@@ -177,6 +177,9 @@ fn finding(f: &Finding) -> Found {
         FindingKind::L7 => "flow-l7",
     };
     let mut text = format!("{}: {}. {}", say::effect(f), say::flow(f), say::sides(f).join("; "));
+    if let Some(declared) = say::declared(f) {
+        text = format!("{text}. Note: {declared}");
+    }
     if !f.help.is_empty() {
         text = format!("{text}. Help: {}", one_line(&f.help));
     }

@@ -97,7 +97,9 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
         let mut used = 0;
         for word in paragraph.split(' ') {
             let length = word.chars().count();
-            if used > 0 && used + 1 + length > width.max(20) {
+            // `+3 more` stays together.
+            let glued = word == "more" && ends_in_count(&line);
+            if used > 0 && used + 1 + length > width.max(20) && !glued {
                 lines.push(std::mem::take(&mut line));
                 used = 0;
             }
@@ -111,6 +113,11 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
         lines.push(line);
     }
     lines
+}
+
+fn ends_in_count(line: &str) -> bool {
+    let last = line.rsplit(' ').next().unwrap_or("");
+    last.strip_prefix('+').is_some_and(|n| n.ends_with(|c: char| c.is_ascii_digit()))
 }
 
 /// A short stable name for what `parts` say: FNV-1a over them, in hexadecimal.
@@ -156,6 +163,8 @@ mod tests {
     #[test]
     fn wrapping_keeps_long_words_and_empty_texts() {
         assert_eq!(wrap("", 30), [""]);
+        assert_eq!(wrap("one two three, four +2 more", 20), ["one two three, four", "+2 more"]);
+        assert_eq!(wrap("one two three four +2 more", 21), ["one two three four +2 more"]);
         assert_eq!(wrap("one two three four five", 20), ["one two three four", "five"]);
     }
 }

@@ -7,9 +7,9 @@ use crate::args::{DiffArgs, FailOn, FormatName, Global};
 use crate::exit::{Exit, Failure};
 use crate::session::{Side, add_samples, is_blocking};
 use crate::{coverage, load, output};
-use portcullis_diag::{Diagnostic, SourceMap};
+use portcullis_diag::{Diagnostic, ObjectRef, SourceMap};
 use portcullis_report::DiffReport;
-use portcullis_sema::diff::review;
+use portcullis_sema::diff::{PolicyChanges, review};
 use std::collections::BTreeSet;
 
 const FORMATS: [FormatName; 6] = [
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &DiffArgs, global: &Global) -> Result<Exit, Failure> {
     if let Some(note) = add_samples(&mut [&mut base, &mut head], &options) {
         notes.push(note);
     }
-    let review = review(base.input(&options), head.input(&options));
+    let mut review = review(base.input(&options), head.input(&options));
 
     let mut of_head: Vec<Diagnostic> = head.diagnostics.clone();
     of_head.extend(broken_head);
@@ -63,6 +63,7 @@ pub(crate) fn run(args: &DiffArgs, global: &Global) -> Result<Exit, Failure> {
     let blocked = Blocked::of(&blocking);
     let (base_blocking, of_base): (Vec<_>, Vec<_>) = of_base.into_iter().partition(is_blocking);
     blocking.extend(base_blocking);
+    let left_out = leave_out(&mut review.policies, &blocking);
     let known: BTreeSet<Likeness> = of_base.iter().map(|d| likeness(&sources, d)).collect();
     let mut diagnostics: Vec<Diagnostic> =
         of_head.into_iter().filter(|d| !known.contains(&likeness(&sources, d))).collect();
@@ -72,8 +73,18 @@ pub(crate) fn run(args: &DiffArgs, global: &Global) -> Result<Exit, Failure> {
 
     let totals = review.totals;
     let coverage = coverage::of(&[&base, &head], &args.cluster, notes);
-    let report =
-        DiffReport { base: given.base_name, head: given.head_name, review, blocking, diagnostics, coverage };
+    let cluster_words = args.cluster.iter().map(|p| format!("--cluster={}", p.to_string_lossy()));
+    let explain_with = given.head_at.into_iter().chain(cluster_words).chain(global.settings()).collect();
+    let report = DiffReport {
+        base: given.base_name,
+        head: given.head_name,
+        review,
+        blocking,
+        diagnostics,
+        left_out,
+        explain_with,
+        coverage,
+    };
     output::report(&report, &sources, global)?;
 
     let flows = [(FailOn::Denied, totals.denied), (FailOn::Allowed, totals.allowed), (FailOn::L7, totals.l7)];
@@ -85,6 +96,17 @@ pub(crate) fn run(args: &DiffArgs, global: &Global) -> Result<Exit, Failure> {
         _ if diagnostics_fail(global, &DEFAULT, &report.diagnostics) => Exit::Findings,
         _ => Exit::Clean,
     })
+}
+
+/// Takes the policies that blocking errors name out of the lists of those that differ: a policy that the
+/// API server refuses is not removed by that, nor was one added whose older form could not be judged.
+fn leave_out(policies: &mut PolicyChanges, blocking: &[Diagnostic]) -> Vec<ObjectRef> {
+    let named: BTreeSet<&ObjectRef> = blocking.iter().filter_map(|d| d.object.as_ref()).collect();
+    for list in [&mut policies.added, &mut policies.removed, &mut policies.changed] {
+        list.retain(|o| !named.contains(o));
+    }
+    let counts = |o: &&ObjectRef| o.kind.ends_with("NetworkPolicy") || o.kind == "CiliumCIDRGroup";
+    named.into_iter().filter(counts).cloned().collect()
 }
 
 /// Whether the side that is to be can be judged at all.

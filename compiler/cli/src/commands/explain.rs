@@ -24,7 +24,7 @@ pub(crate) fn run(args: &ExplainArgs, global: &Global) -> Result<Exit, Failure> 
     output::check_format(global, "explain", &[FormatName::Terminal, FormatName::Json, FormatName::Markdown])?;
     let port = parse_port(&args.port, args.protocol.as_deref())?;
     let options = global.options();
-    let (mut question, files) = Question::read(&args.paths, &args.cluster, global)?;
+    let (mut question, files) = Question::read(&args.paths, args.at.as_deref(), &args.cluster, global)?;
     let mut side = question.side(&files, &options);
     let from = resolve(&args.from, &mut side, &options)?;
     let to = resolve(&args.to, &mut side, &options)?;

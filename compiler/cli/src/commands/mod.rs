@@ -9,6 +9,7 @@ mod reach;
 
 use crate::args::{Cli, Command, FailOn, Global};
 use crate::exit::{Exit, Failure};
+use crate::git::Repository;
 use crate::input::{self, Gathered};
 use crate::load::{self, File};
 use crate::output;
@@ -56,6 +57,20 @@ fn read_paths(paths: &[PathBuf], global: &Global) -> Result<Gathered, Failure> {
             return Err(nothing(paths));
         }
         return Err(Failure::of(found.diagnostics));
+    }
+    Ok(found)
+}
+
+/// The same as they are in a git revision.
+fn read_revision(revision: &str, paths: &[PathBuf], global: &Global) -> Result<Gathered, Failure> {
+    let repository = Repository::find()?;
+    let commit = repository.need(revision)?;
+    let found = repository.read(&commit, paths, global.policy_limit())?;
+    if found.texts.is_empty() && found.diagnostics.is_empty() {
+        return Err(Failure::new(
+            format!("{} holds no YAML or JSON file in the revision {revision}", names(paths)),
+            "name the folder with the policies; a path is taken from the folder you are in",
+        ));
     }
     Ok(found)
 }
@@ -117,10 +132,18 @@ struct Question {
 type Files = [Vec<File>; 2];
 
 impl Question {
-    /// Reads and parses policies and cluster.
-    fn read(paths: &[PathBuf], cluster: &[PathBuf], global: &Global) -> Result<(Self, Files), Failure> {
+    /// Reads and parses policies, from disk or as they are in a revision, and the cluster.
+    fn read(
+        paths: &[PathBuf],
+        at: Option<&str>,
+        cluster: &[PathBuf],
+        global: &Global,
+    ) -> Result<(Self, Files), Failure> {
         progress(global, "reading …");
-        let own = read_paths(paths, global)?;
+        let own = match at {
+            Some(revision) => read_revision(revision, paths, global)?,
+            None => read_paths(paths, global)?,
+        };
         let shared = read_cluster(cluster, global)?;
         let mut sources = SourceMap::new();
         let mut loaded = load::load(vec![own.texts, shared.texts], &mut sources).into_iter();

@@ -20,7 +20,7 @@ const FORMATS: [FormatName; 5] =
 pub(crate) fn run(args: &ReachArgs, global: &Global) -> Result<Exit, Failure> {
     output::check_format(global, "reach", &FORMATS)?;
     let options = global.options();
-    let (mut question, files) = Question::read(&args.paths, &args.cluster, global)?;
+    let (mut question, files) = Question::read(&args.paths, args.at.as_deref(), &args.cluster, global)?;
     let mut side = question.side(&files, &options);
     let mut end = |name: &Option<String>| match name {
         Some(name) => resolve(name, &mut side, &options).map(Some),

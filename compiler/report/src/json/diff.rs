@@ -45,12 +45,14 @@ struct Example<'a> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct JsonFinding<'a> {
     id: String,
     kind: &'static str,
     sources: JsonGroup<'a>,
     destinations: JsonGroup<'a>,
     ports: JsonPorts,
+    declared_ports: JsonPorts,
     flows: u64,
     pods: u64,
     egress: Option<Change<'a>>,
@@ -73,11 +75,14 @@ struct JsonTransition<'a> {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Lists<T> {
     added: Vec<T>,
     removed: Vec<T>,
     #[serde(skip_serializing_if = "Option::is_none")]
     changed: Option<Vec<T>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out: Option<Vec<T>>,
 }
 
 #[derive(Serialize)]
@@ -121,25 +126,27 @@ pub(crate) fn render(report: &DiffReport, sources: &SourceMap) -> String {
                 masked_flows: review.masked_flows,
             },
             blocking: parts::diagnostics(&places, &report.blocking),
-            findings: review.findings.iter().map(|f| finding(&places, f)).collect(),
+            findings: review.findings.iter().map(|f| finding(&places, f, &report.explain_with)).collect(),
             transitions: review.transitions.iter().map(|t| transition(&places, t)).collect(),
             diagnostics: parts::diagnostics(&places, &report.diagnostics),
             policies: Lists {
                 added: objects(&review.policies.added),
                 removed: objects(&review.policies.removed),
                 changed: Some(objects(&review.policies.changed)),
+                left_out: Some(objects(&report.left_out)),
             },
             workloads: Lists {
                 added: review.added.iter().map(parts::workload).collect(),
                 removed: review.removed.iter().map(parts::workload).collect(),
                 changed: None,
+                left_out: None,
             },
             coverage: parts::coverage(&report.coverage),
         },
     )
 }
 
-fn finding<'a>(places: &Places<'a>, f: &'a Finding) -> JsonFinding<'a> {
+fn finding<'a>(places: &Places<'a>, f: &'a Finding, with: &[String]) -> JsonFinding<'a> {
     JsonFinding {
         id: say::finding_id(f),
         kind: match f.kind {
@@ -150,6 +157,7 @@ fn finding<'a>(places: &Places<'a>, f: &'a Finding) -> JsonFinding<'a> {
         sources: parts::group(&f.sources),
         destinations: parts::group(&f.destinations),
         ports: parts::ports(&f.ports),
+        declared_ports: parts::ports(&f.declared),
         flows: f.flows,
         pods: f.pods,
         egress: f.egress.as_ref().map(|c| change(places, c)),
@@ -158,7 +166,7 @@ fn finding<'a>(places: &Places<'a>, f: &'a Finding) -> JsonFinding<'a> {
             from: &f.example.from,
             to: &f.example.to,
             port: &f.example.port,
-            command: say::explain_command(f),
+            command: say::explain_command(f, with),
         },
         help: &f.help,
         patch: &f.patch,

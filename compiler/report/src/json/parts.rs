@@ -181,6 +181,7 @@ pub(crate) struct JsonRule<'a> {
     action: &'static str,
     tier: &'static str,
     span: Option<JsonSpan<'a>>,
+    entry: Option<JsonSpan<'a>>,
 }
 
 pub(crate) fn rule<'a>(places: &Places<'a>, r: &'a RuleRef) -> JsonRule<'a> {
@@ -197,6 +198,7 @@ pub(crate) fn rule<'a>(places: &Places<'a>, r: &'a RuleRef) -> JsonRule<'a> {
             Tier::Baseline => "baseline",
         },
         span: span(places, r.span),
+        entry: span(places, r.entry),
     }
 }
 

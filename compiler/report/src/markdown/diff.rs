@@ -17,6 +17,7 @@ pub(crate) fn render(report: &DiffReport, sources: &SourceMap) -> String {
     let mut head = String::new();
     if let Some(unsafe_) = say::blocked(say::UNSAFE_CHANGE, &report.blocking) {
         head.push_str(&alert(&places, &unsafe_, &report.blocking));
+        let _ = writeln!(head, "{}\n", text(&say::left_out(report).unwrap_or_default()));
     }
     headline(&mut head, report);
     table(&mut head, report);
@@ -24,7 +25,8 @@ pub(crate) fn render(report: &DiffReport, sources: &SourceMap) -> String {
     if !report.diagnostics.is_empty() {
         let _ = writeln!(head, "**New with this change:** {}\n", say::tally(&report.diagnostics));
     }
-    let mut blocks: Vec<String> = report.review.findings.iter().map(|f| finding(&places, f)).collect();
+    let mut blocks: Vec<String> =
+        report.review.findings.iter().map(|f| finding(&places, f, &report.explain_with)).collect();
     for d in report.blocking.iter().chain(&report.diagnostics) {
         let at = d.span().and_then(|s| places.locate(s)).map_or(String::new(), |at| format!(" {at}"));
         blocks.push(folded(&format!("{} {}{at}", d.severity, d.code), &detail(&places, d)));
@@ -121,18 +123,21 @@ fn transitions(out: &mut String, places: &Places<'_>, all: &[Transition]) {
     out.push('\n');
 }
 
-fn finding(places: &Places<'_>, f: &Finding) -> String {
+fn finding(places: &Places<'_>, f: &Finding, explain_with: &[String]) -> String {
     let mut body = format!("{}\n\n", text(&say::effect(f)));
     for (lead, group) in [("from", &f.sources), ("to", &f.destinations)] {
         let names = say::names(group);
         let _ = writeln!(body, "- {lead} {}", text(&cut(&names, NAMES)));
+    }
+    if let Some(declared) = say::declared(f) {
+        let _ = writeln!(body, "- {}", text(&declared));
     }
     for side in say::sides(f) {
         let _ = writeln!(body, "- {}", text(&side));
     }
     body.push('\n');
     for e in say::evidence(f).iter().take(5) {
-        let _ = writeln!(body, "{}: {}", text(&e.lead), excerpt(places, e.span));
+        let _ = writeln!(body, "{}: {}", text(&e.lead), excerpt(places, e.span, e.around));
     }
     if !f.help.is_empty() {
         let _ = writeln!(body, "**Help:** {}\n", text(&f.help));
@@ -141,7 +146,7 @@ fn finding(places: &Places<'_>, f: &Finding) -> String {
         body.push_str(&fenced("yaml", &f.patch));
         body.push('\n');
     }
-    if let Some(command) = say::explain_command(f) {
+    if let Some(command) = say::explain_command(f, explain_with) {
         body.push_str(&fenced("sh", &command));
     }
     folded(&format!("{} {}", mark(f.kind), say::flow(f)), &body)
@@ -151,16 +156,8 @@ fn finding(places: &Places<'_>, f: &Finding) -> String {
 fn around(report: &DiffReport) -> Option<String> {
     let review = &report.review;
     let mut body = String::new();
-    for (what, list) in [
-        ("added", &review.policies.added),
-        ("removed", &review.policies.removed),
-        ("changed", &review.policies.changed),
-    ] {
-        if !list.is_empty() {
-            let names: Vec<String> = list.iter().map(say::object).collect();
-            let n = count_of(list.len(), "policy");
-            let _ = writeln!(body, "- {n} {what}: {}", text(&cut(&names, NAMES)));
-        }
+    for (what, names) in say::policies(report) {
+        let _ = writeln!(body, "- {what}: {}", text(&cut(&names, NAMES)));
     }
     for (what, list) in [("added", &review.added), ("removed", &review.removed)] {
         if !list.is_empty() {

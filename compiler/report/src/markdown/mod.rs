@@ -12,8 +12,9 @@ use std::fmt::Write as _;
 
 /// GitHub takes comments of at most 65,536 characters; a little is left for what is put around.
 const LIMIT: usize = 65_000;
-/// Lines of an excerpt.
-const LINES: u32 = 6;
+/// Lines of an excerpt, and how many of them are kept from the beginning of a long one.
+const LINES: u32 = 12;
+const BEGINNING: u32 = 4;
 /// Rows of a table, and objects in a warning.
 const ROWS: usize = 10;
 
@@ -55,15 +56,20 @@ fn longest_run(text: &str) -> usize {
     text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
 }
 
-/// A place and its lines.
-fn excerpt(places: &Places<'_>, span: Span) -> String {
+/// A place and the lines around it.
+fn excerpt(places: &Places<'_>, span: Span, around: Span) -> String {
     let Some(place) = places.at(span) else { return String::new() };
-    let first = place.start.line;
-    let last =
-        if place.end.column == 1 && place.end.line > first { place.end.line - 1 } else { place.end.line };
-    let shown = last.min(first.saturating_add(LINES - 1));
-    let mut lines: Vec<&str> = (first..=shown).filter_map(|n| places.line(span.file, n)).collect();
-    if last > shown {
+    let (numbers, left) = places.lines_around(span, around, LINES, BEGINNING);
+    let mut lines = Vec::new();
+    let mut before = None;
+    for n in numbers {
+        if before.is_some_and(|b| b + 1 < n) {
+            lines.push("# …");
+        }
+        before = Some(n);
+        lines.extend(places.line(span.file, n));
+    }
+    if left > 0 {
         lines.push("# …");
     }
     format!("{}\n\n{}", code(&place.to_string()), fenced("yaml", &lines.join("\n")))
@@ -110,7 +116,7 @@ fn detail(places: &Places<'_>, d: &Diagnostic) -> String {
     let object = d.object.as_ref().map_or(String::new(), |o| format!("{}: ", say::object(o)));
     let mut out = format!("**{mark}** `{}` {slug}: {}\n\n", d.code, text(&format!("{object}{}", d.message)));
     if let Some(span) = d.span() {
-        out.push_str(&excerpt(places, span));
+        out.push_str(&excerpt(places, span, span));
         out.push('\n');
     }
     for l in d.labels.iter().skip(1) {

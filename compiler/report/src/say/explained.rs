@@ -23,23 +23,29 @@ pub(crate) fn explanation(e: &Explanation) -> String {
     format!("{verdict}: {} → {}{on}", one_line(&e.from), one_line(&e.to))
 }
 
+/// An end without what is said of it in brackets, for the middle of a sentence.
+pub(crate) fn name(end: &str) -> String {
+    let end = one_line(end);
+    end.split(" (").next().unwrap_or_default().to_owned()
+}
+
 /// What would let a denied flow through, side by side.
 pub(crate) fn ways_out(e: &Explanation) -> Vec<String> {
     let mut out = Vec::new();
     for side in e.sides.iter().filter(|s| s.verdict == Verdict::Denied) {
         let section = side.direction;
-        let port = if e.port.is_empty() { "this port".to_owned() } else { one_line(&e.port) };
+        let on = if e.port.is_empty() { String::new() } else { format!(" on {}", one_line(&e.port)) };
         let peer = match section {
-            Direction::Ingress => one_line(&e.from),
-            Direction::Egress => one_line(&e.to),
+            Direction::Ingress => name(&e.from),
+            Direction::Egress => name(&e.to),
         };
         match &side.cause {
             Cause::DefaultDeny(by) => {
-                let name = by.first().map_or("a policy".to_owned(), |p| object(&p.policy));
+                let policy = by.first().map_or("a policy".to_owned(), |p| object(&p.policy));
                 let word = if section == Direction::Ingress { "from" } else { "to" };
                 out.push(format!(
-                    "add an {section} rule for {port} {word} {peer} to {name}, or to another policy that selects {}",
-                    one_line(&side.subject)
+                    "to allow it, give {policy}, or another policy that selects {}, an {section} rule {word} {peer}{on}",
+                    name(&side.subject)
                 ));
             }
             Cause::Rules(rules) => {

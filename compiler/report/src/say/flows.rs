@@ -1,10 +1,10 @@
 //! Groups of flows that change, and defaults that do.
 
-use super::names::{group, names, shell};
+use super::names::{group, names, shell, workload};
 use super::verdict::{change, no_side, side_name};
 use crate::words::{agree, count, fingerprint, one_line};
 use portcullis_diag::Severity;
-use portcullis_ir::Direction;
+use portcullis_ir::{Direction, Workload, synthetic};
 use portcullis_sema::diff::{Finding, FindingKind, Transition};
 
 /// What happens to a finding's flows, as an adjective.
@@ -21,12 +21,46 @@ pub(crate) fn effect(f: &Finding) -> String {
     let verb = match f.kind {
         FindingKind::Denied => agree(f.flows, "becomes denied", "become denied"),
         FindingKind::Allowed => agree(f.flows, "becomes allowed", "become allowed"),
-        FindingKind::L7 => agree(f.flows, "meets other rules of a proxy", "meet other rules of a proxy"),
+        FindingKind::L7 => match l7_change(f) {
+            (false, _) => agree(
+                f.flows,
+                "is from now on held to L7 rules by a proxy",
+                "are from now on held to L7 rules by a proxy",
+            ),
+            (true, false) => {
+                agree(f.flows, "is no longer held to L7 rules", "are no longer held to L7 rules")
+            }
+            (true, true) => agree(f.flows, "is held to other L7 rules", "are held to other L7 rules"),
+        },
     };
     format!("{} {verb}", flows_and_pods(f))
 }
 
-/// `3 flows, 7 pods`.
+/// Whether a proxy had, and has, rules for the flows of a finding.
+fn l7_change(f: &Finding) -> (bool, bool) {
+    let sides = || [&f.egress, &f.ingress].into_iter().flatten();
+    (sides().any(|s| s.base.l7.is_some()), sides().any(|s| s.head.l7.is_some()))
+}
+
+/// Which of the changed ports are those to be expected: `payments/api declares TCP 8080, 9090 of these
+/// ports`. Nothing where that is no news, or nobody knows.
+pub(crate) fn declared(f: &Finding) -> Option<String> {
+    let known = |w: &Workload| w.kind != synthetic::KIND;
+    if f.declared == f.ports || !f.destinations.workloads.iter().any(|(w, _)| known(w)) {
+        return None;
+    }
+    let (who, declares) = match f.destinations.workloads.as_slice() {
+        [(w, _)] => (workload(w), "declares"),
+        _ => ("the destinations".to_owned(), "declare"),
+    };
+    Some(if f.declared.is_empty() {
+        format!("{who} {declares} none of these ports")
+    } else {
+        format!("of these ports, {who} {declares} {}", f.declared)
+    })
+}
+
+/// `3 flows of 7 pods`.
 pub(crate) fn flows_and_pods(f: &Finding) -> String {
     if f.pods == 0 {
         count(f.flows, "flow")
@@ -100,8 +134,9 @@ pub(crate) fn kind_severity(kind: FindingKind) -> Severity {
     }
 }
 
-/// The command that explains a finding's example; `None` where there is none.
-pub(crate) fn explain_command(f: &Finding) -> Option<String> {
+/// The command that explains a finding's example, with the words that lead it to the head side; `None`
+/// where there is none.
+pub(crate) fn explain_command(f: &Finding, with: &[String]) -> Option<String> {
     let e = &f.example;
     if e.from.is_empty() || e.to.is_empty() {
         return None;
@@ -109,6 +144,9 @@ pub(crate) fn explain_command(f: &Finding) -> Option<String> {
     let mut text = format!("portcullis explain --from {} --to {}", shell(&e.from), shell(&e.to));
     if !e.port.is_empty() {
         text = format!("{text} --port {}", shell(&e.port));
+    }
+    for word in with {
+        text = format!("{text} {}", shell(word));
     }
     Some(text)
 }

@@ -1,7 +1,8 @@
 //! What a report comes to, and what it covers.
 
+use super::names::{object, workload};
 use crate::model::{ClusterSource, Coverage, DiffReport};
-use crate::words::{agree, count, count_of, join, number, one_line};
+use crate::words::{agree, count, count_of, cut, join, number, one_line};
 use portcullis_diag::{Diagnostic, Fate, Severity};
 use portcullis_sema::diff::FindingKind;
 use std::collections::BTreeSet;
@@ -9,26 +10,30 @@ use std::collections::BTreeSet;
 /// What a diff comes to: the denied flows first. One clause for each kind, at least one.
 pub(crate) fn headline(report: &DiffReport) -> Vec<(Option<FindingKind>, String)> {
     let t = &report.review.totals;
-    let between = |workloads: u64| match workloads {
-        0 => String::new(),
-        1 => " of 1 workload".to_owned(),
-        n => format!(" between {}", count(n, "workload")),
-    };
+    let between = |kind: FindingKind, workloads: u64| between(report, kind, workloads);
     let mut out = Vec::new();
     if t.denied > 0 {
         let verb = agree(t.denied, "becomes", "become");
-        let text = format!("{}{} {verb} denied", count(t.denied, "flow"), between(t.denied_workloads));
+        let text = format!(
+            "{}{} {verb} denied",
+            count(t.denied, "flow"),
+            between(FindingKind::Denied, t.denied_workloads)
+        );
         out.push((Some(FindingKind::Denied), text));
     }
     if t.allowed > 0 {
         let verb = agree(t.allowed, "becomes", "become");
-        let text = format!("{}{} {verb} allowed", count(t.allowed, "flow"), between(t.allowed_workloads));
+        let text = format!(
+            "{}{} {verb} allowed",
+            count(t.allowed, "flow"),
+            between(FindingKind::Allowed, t.allowed_workloads)
+        );
         out.push((Some(FindingKind::Allowed), text));
     }
     if t.l7 > 0 {
-        let verb = agree(t.l7, "stays allowed and meets", "stay allowed and meet");
+        let verb = agree(t.l7, "stays allowed while its L7 rules", "stay allowed while their L7 rules");
         let text =
-            format!("{}{} {verb} other rules of a proxy", count(t.l7, "flow"), between(t.l7_workloads));
+            format!("{}{} {verb} change", count(t.l7, "flow"), between(FindingKind::L7, t.l7_workloads));
         out.push((Some(FindingKind::L7), text));
     }
     if out.is_empty() {
@@ -45,6 +50,48 @@ pub(crate) fn headline(report: &DiffReport) -> Vec<(Option<FindingKind>, String)
         out.push((None, text));
     }
     out
+}
+
+/// The workloads at the ends of a kind's flows: ` between 4 workloads`; a single one by its name, and
+/// in which direction where only one end is a workload.
+fn between(report: &DiffReport, kind: FindingKind, workloads: u64) -> String {
+    let of_kind = || report.review.findings.iter().filter(|f| f.kind == kind);
+    let sources = of_kind().any(|f| !f.sources.workloads.is_empty());
+    let destinations = of_kind().any(|f| !f.destinations.workloads.is_empty());
+    let word = match (sources, destinations) {
+        (true, false) => "from",
+        (false, true) => "to",
+        _ if workloads == 1 => "of",
+        _ => "between",
+    };
+    let ends = of_kind().flat_map(|f| f.sources.workloads.iter().chain(&f.destinations.workloads));
+    match (workloads, ends.map(|(w, _)| w).min()) {
+        (0, _) => String::new(),
+        (1, Some(only)) => format!(" {word} {}", workload(only)),
+        (n, _) => format!(" {word} {}", count(n, "workload")),
+    }
+}
+
+/// Policies that the answer leaves out, and what that means: nothing if there are none.
+pub(crate) fn left_out(report: &DiffReport) -> Option<String> {
+    if report.blocking.is_empty() {
+        return None;
+    }
+    let names: Vec<String> = report.left_out.iter().map(object).collect();
+    let it = if names.is_empty() { "what could not be judged".to_owned() } else { cut(&names, 3) };
+    Some(format!("what follows leaves out {it}, as if there were no such object"))
+}
+
+/// What happened to policies: `2 policies added` and their names. The last list is of those that are left out.
+pub(crate) fn policies(report: &DiffReport) -> Vec<(String, Vec<String>)> {
+    let p = &report.review.policies;
+    [("added", &p.added), ("removed", &p.removed), ("changed", &p.changed), ("left out", &report.left_out)]
+        .into_iter()
+        .filter(|(_, list)| !list.is_empty())
+        .map(|(what, list)| {
+            (format!("{} {what}", count_of(list.len(), "policy")), list.iter().map(object).collect())
+        })
+        .collect()
 }
 
 /// What becomes of flows that are denied by one side anyway.

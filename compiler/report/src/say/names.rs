@@ -20,6 +20,24 @@ pub(crate) fn names(g: &PeerGroup) -> Vec<String> {
     g.workloads.iter().map(|(w, _)| workload(w)).chain(g.others.iter().map(|o| one_line(o))).collect()
 }
 
+/// Members that the group's summary neither names nor, but for `all`, takes in as every workload of
+/// the cluster or of a namespace.
+pub(crate) fn unnamed(g: &PeerGroup, all: bool) -> Vec<String> {
+    let summary = group(g);
+    let whole = summary.starts_with("every workload in ") && !all;
+    let workloads = g.workloads.iter().filter(|_| !whole).map(|(w, _)| workload(w));
+    workloads.chain(g.others.iter().map(|o| one_line(o))).filter(|n| !is_named(&summary, n)).collect()
+}
+
+/// Whether a name stands in a text as a whole.
+fn is_named(text: &str, name: &str) -> bool {
+    text.match_indices(name).any(|(at, _)| {
+        let before = text.get(..at).unwrap_or("");
+        let after = text.get(at + name.len()..).unwrap_or("");
+        (before.is_empty() || before.ends_with(' ')) && (after.is_empty() || after.starts_with([',', ' ']))
+    })
+}
+
 /// `shop/web`.
 pub(crate) fn workload(w: &Workload) -> String {
     one_line(&format!("{}/{}", w.namespace, w.name))
@@ -53,10 +71,12 @@ pub(crate) fn path<'n>(name: &'n str, revisions: &[&str]) -> &'n str {
 }
 
 /// A word for a POSIX shell.
-pub(super) fn shell(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+pub(crate) fn shell(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+~".contains(c);
     let word = one_line(word);
-    if !word.is_empty() && word.chars().all(plain) {
+    // A shell puts a home folder for a tilde that begins something.
+    let home = word.starts_with('~') || word.contains("=~") || word.contains(":~");
+    if !word.is_empty() && !home && word.chars().all(plain) {
         word
     } else {
         format!("'{}'", word.replace('\'', "'\\''"))
@@ -68,10 +88,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn members_are_listed_where_the_summary_leaves_them_open() {
+        let workload = |name: &str| Workload { namespace: "a".into(), name: name.into(), kind: "Pod".into() };
+        let of = |summary: &str, others: &[&str]| PeerGroup {
+            workloads: vec![(workload("b"), 1), (workload("b-2"), 1)],
+            others: others.iter().map(|o| (*o).to_owned()).collect(),
+            summary: summary.to_owned(),
+            pods: 2,
+        };
+        assert_eq!(unnamed(&of("a/b-2 and host", &["host"]), false), ["a/b"]);
+        assert_eq!(unnamed(&of("every workload in namespace a (2), host", &["host"]), false), [""; 0]);
+        assert_eq!(unnamed(&of("every workload in namespace a (2)", &[]), true), ["a/b", "a/b-2"]);
+        let many = of("every workload in the cluster (2) and 7 entities and address ranges", &["host"]);
+        assert_eq!(unnamed(&many, false), ["host"]);
+    }
+
+    #[test]
     fn words_for_a_shell_are_quoted_when_they_must_be() {
         assert_eq!(shell("shop/app=web"), "shop/app=web");
         assert_eq!(shell("*.example.com"), "'*.example.com'");
         assert_eq!(shell("it's"), "'it'\\''s'");
         assert_eq!(shell(""), "''");
+        assert_eq!(shell("--at=HEAD~1"), "--at=HEAD~1");
+        assert_eq!(shell("~/x"), "'~/x'");
     }
 }

@@ -25,20 +25,16 @@ pub(crate) fn cause(c: &Cause) -> String {
     }
 }
 
-/// `allowed by CiliumNetworkPolicy shop/web, then decided by a proxy`.
+/// `allowed by CiliumNetworkPolicy shop/web, then by its L7 rules`.
 pub(crate) fn side(v: &SideVerdict) -> String {
-    let proxy = if v.l7.is_some() { ", then decided by a proxy" } else { "" };
+    let proxy = if v.l7.is_some() { ", then by its L7 rules" } else { "" };
     format!("{} {}{proxy}", verdict(v.verdict), cause(&v.cause))
 }
 
-/// Both verdicts of one side; what both have in common is said once.
+/// Both verdicts of one side, or the one that stays.
 pub(crate) fn change(c: &SideChange) -> String {
     let (base, head) = (side(&c.base), side(&c.head));
-    if base == head {
-        format!("{} → {head}", verdict(c.base.verdict))
-    } else {
-        format!("{base} → {head}")
-    }
+    if base == head { format!("{head}, as before") } else { format!("{base} → {head}") }
 }
 
 /// The side that a direction names, seen from the flow.
@@ -57,13 +53,15 @@ pub(crate) fn no_side(d: Direction) -> &'static str {
     }
 }
 
-/// A line of the user's that explains a finding.
+/// A place of the user's that explains a finding.
 #[derive(Clone, Debug)]
 pub(crate) struct Evidence {
     /// What it is, in one clause.
     pub(crate) lead: String,
-    /// Where it stands.
+    /// The line that counts.
     pub(crate) span: Span,
+    /// What has to be seen with it: a rule's whole entry, peers and ports.
+    pub(crate) around: Span,
     /// What it does, in a few words.
     pub(crate) label: String,
     /// It stands on the base side, so it may be gone.
@@ -112,13 +110,13 @@ pub(crate) fn cause_lines(v: &SideVerdict, direction: Direction, before: bool) -
                     (format!("before, this rule of {name} {did} it"), format!("{did} it before"))
                 } else if v.l7.is_some() {
                     (
-                        format!("this rule of {name} sends it to a proxy"),
-                        "a proxy decides the rest".to_owned(),
+                        format!("this rule of {name} sends it to the L7 proxy"),
+                        "the proxy decides the rest".to_owned(),
                     )
                 } else {
                     (format!("this rule of {name} {does} it"), format!("{does} it"))
                 };
-                Evidence { lead, span: r.span, label, before }
+                Evidence { lead, span: r.span, around: r.entry, label, before }
             })
             .collect(),
         Cause::DefaultDeny(by) => by
@@ -136,7 +134,7 @@ pub(crate) fn cause_lines(v: &SideVerdict, direction: Direction, before: bool) -
                         format!("{direction} is default-deny by this"),
                     )
                 };
-                Evidence { lead, span: p.span, label, before }
+                Evidence { lead, span: p.span, around: p.span, label, before }
             })
             .collect(),
         Cause::Localhost | Cause::NotEnforced => Vec::new(),

@@ -2,17 +2,18 @@
 
 use super::{Ink, Page};
 use crate::place::Places;
-use crate::words::{clean, one_line};
+use crate::words::{clean, count_of, one_line};
 use miette::{
     GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, SourceCode,
     SourceSpan, SpanContents, ThemeCharacters, ThemeStyles,
 };
-use portcullis_diag::{Diagnostic, FileId, Severity, Span};
+use portcullis_diag::{Code, Diagnostic, FileId, Severity, Span};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
-/// How many findings are drawn unless all are asked for.
-const MOST: usize = 40;
+/// How many notes of one code have a line each unless all are asked for.
+const NOTES: usize = 3;
 /// Lines around the labels that miette may look at; it shows one of them.
 const CONTEXT: u32 = 3;
 
@@ -182,36 +183,46 @@ impl Page<'_> {
         }
     }
 
-    /// Findings in their order: errors and warnings drawn, notes in a line each. Where there are
-    /// too many, the worst stay.
+    /// Findings in their order: every error and warning drawn, notes in a line each, and many notes of
+    /// one code in one line where the first of them stands.
     pub(crate) fn diagnostics(&mut self, all: &[Diagnostic]) {
-        let most = self.most(MOST);
-        let mut by_weight: Vec<usize> = (0..all.len()).collect();
-        by_weight.sort_by_key(|i| all.get(*i).map(|d| std::cmp::Reverse(d.severity)));
-        let mut kept: Vec<usize> = by_weight.into_iter().take(most).collect();
-        kept.sort_unstable();
-        let mut after_note = false;
-        for d in kept.iter().filter_map(|i| all.get(*i)) {
-            let short = d.severity == Severity::Note && !self.verbose;
-            if short {
-                if !after_note {
-                    self.gap();
-                }
-                self.note(d);
-            } else {
-                self.diagnostic(d);
-            }
-            after_note = short;
+        let mut notes: BTreeMap<Code, usize> = BTreeMap::new();
+        for d in all.iter().filter(|d| d.severity == Severity::Note && !self.verbose) {
+            *notes.entry(d.code).or_insert(0) += 1;
         }
-        if all.len() > kept.len() {
-            self.gap();
-            self.more(0, all.len() - kept.len(), "findings");
+        let mut after_note = false;
+        for d in all {
+            if d.severity != Severity::Note || self.verbose {
+                self.diagnostic(d);
+                after_note = false;
+                continue;
+            }
+            let of_code = notes.get(&d.code).copied().unwrap_or(0);
+            if of_code == 0 {
+                // Its code was summed up.
+                continue;
+            }
+            if !after_note {
+                self.gap();
+            }
+            after_note = true;
+            self.note(d, of_code);
+            if of_code > NOTES {
+                notes.insert(d.code, 0);
+            }
         }
     }
 
-    fn note(&mut self, d: &Diagnostic) {
+    /// A note in one line; with how many of its code it stands for, if they are many.
+    fn note(&mut self, d: &Diagnostic, of_code: usize) {
         let at = d.span().and_then(|s| self.places.locate(s)).map_or(String::new(), |at| format!("{at}: "));
         let text = one_line(&format!("{at}{}", d.message));
+        let text = if of_code > NOTES {
+            let slug = d.code.info().map_or("", |i| i.slug);
+            format!("{} {slug} (--verbose lists them), the first at {text}", count_of(of_code, "note"))
+        } else {
+            text
+        };
         self.led(0, &format!("note[{}] ", d.code), Ink::Cyan, Ink::Dim, &text);
     }
 
@@ -223,7 +234,7 @@ impl Page<'_> {
         let Some(first) = codes.first() else { return };
         self.gap();
         let code = if codes.len() == 1 { first.to_string() } else { "CODE".to_owned() };
-        let text = format!("portcullis explain-code {code}  (docs/diagnostics/{code}.md)");
+        let text = format!("portcullis explain-code {code}");
         self.led(0, "for the meaning, an example and the fix: ", Ink::Dim, Ink::Plain, &text);
     }
 }

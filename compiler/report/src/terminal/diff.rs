@@ -22,11 +22,12 @@ pub(crate) fn render(report: &DiffReport, sources: &SourceMap, style: &Style) ->
         page.prose(0, Ink::Red, &text);
         page.diagnostics(&report.blocking);
         page.gap();
+        page.prose(0, Ink::Yellow, &say::left_out(report).unwrap_or_default());
     }
     page.headline(report);
     let most = page.most(FINDINGS);
     for f in report.review.findings.iter().take(most) {
-        page.finding(f);
+        page.finding(f, &report.explain_with);
     }
     let left = report.review.findings.len().saturating_sub(most);
     if left > 0 {
@@ -65,7 +66,7 @@ impl Page<'_> {
         }
     }
 
-    fn finding(&mut self, f: &Finding) {
+    fn finding(&mut self, f: &Finding, explain_with: &[String]) {
         self.gap();
         let word = match f.kind {
             FindingKind::Denied => "DENIED ",
@@ -77,6 +78,9 @@ impl Page<'_> {
         self.prose(2, Ink::Plain, &say::effect(f));
         self.members(2, "from ", &f.sources);
         self.members(2, "to ", &f.destinations);
+        if let Some(text) = say::declared(f) {
+            self.prose(2, Ink::Plain, &text);
+        }
         for (direction, side) in [(Direction::Egress, &f.egress), (Direction::Ingress, &f.ingress)] {
             match side {
                 Some(c) => self.change(c),
@@ -87,8 +91,7 @@ impl Page<'_> {
         let few = if f.kind == FindingKind::L7 { FEW_L7 } else { FEW };
         let most = self.most(EXCERPTS);
         for e in evidence.iter().take(most) {
-            self.prose(2, Ink::Plain, &e.lead);
-            self.excerpt(4, e.span, &e.label, if e.before { Ink::Yellow } else { ink(Some(f.kind)) }, few);
+            self.evidence(2, e, if e.before { Ink::Yellow } else { ink(Some(f.kind)) }, few);
         }
         self.more(2, evidence.len().saturating_sub(most), "lines that take part");
         if !f.help.is_empty() {
@@ -98,7 +101,7 @@ impl Page<'_> {
             let line = self.paint.ink(Ink::Green, line);
             self.raw(&format!("      {line}"));
         }
-        if let Some(command) = say::explain_command(f) {
+        if let Some(command) = say::explain_command(f, explain_with) {
             // Never wrapped, so that it can be copied.
             let lead = self.paint.ink(Ink::Cyan, "why:");
             self.raw(&format!("  {lead}  {command}"));
@@ -125,8 +128,8 @@ impl Page<'_> {
             }
         }
         if c.base.l7 != c.head.l7 {
-            let rules = |l7: &Option<String>| l7.as_deref().map_or("no rules".to_owned(), one_line);
-            let lead = format!("{:<20} ", "a proxy's rules");
+            let rules = |l7: &Option<String>| l7.as_deref().map_or("none".to_owned(), one_line);
+            let lead = format!("{:<20} ", "its L7 rules");
             let text = format!("{} → {}", rules(&c.base.l7), rules(&c.head.l7));
             self.led(2, &lead, Ink::Plain, Ink::Plain, &text);
         }
@@ -181,21 +184,12 @@ impl Page<'_> {
     fn around(&mut self, report: &DiffReport) {
         let review = &report.review;
         let names = self.most(NAMES);
-        let policies = [
-            ("added", &review.policies.added),
-            ("removed", &review.policies.removed),
-            ("changed", &review.policies.changed),
-        ];
-        if policies.iter().any(|(_, list)| !list.is_empty()) {
+        let policies = say::policies(report);
+        if !policies.is_empty() {
             self.gap();
         }
-        for (what, list) in policies {
-            if !list.is_empty() {
-                let names: Vec<String> = list.iter().map(say::object).collect::<Vec<_>>();
-                let text =
-                    format!("{} {what}: {}", count_of(list.len(), "policy"), cut(&names, self.most(NAMES)));
-                self.prose(0, Ink::Dim, &text);
-            }
+        for (what, all) in policies {
+            self.prose(0, Ink::Dim, &format!("{what}: {}", cut(&all, names)));
         }
         for (what, list) in [("added", &review.added), ("removed", &review.removed)] {
             if !list.is_empty() {

@@ -1,45 +1,60 @@
 //! A few lines of the user's YAML with a place underlined.
 
 use super::{Ink, Page};
+use crate::say::Evidence;
 use crate::words::{clean, count};
-use portcullis_diag::Span;
 
-/// How many lines of a long place are shown, as a rule, and when more is asked for.
-pub(crate) const FEW: u32 = 3;
+/// How many lines of a long entry are shown, as a rule.
+pub(crate) const FEW: u32 = 9;
 /// The same where what a proxy is told stands further down.
-pub(crate) const FEW_L7: u32 = 10;
-const MOST_VERBOSE: u32 = 40;
+pub(crate) const FEW_L7: u32 = 14;
+const MOST_VERBOSE: u32 = 60;
+/// Lines kept from the beginning of an entry whose line that counts is further down.
+const BEGINNING: u32 = 4;
 
 impl Page<'_> {
-    /// The first `few` lines of `span`, the very first one underlined, with `label` beside the line; the file's name
-    /// alone, or nothing, where there is no such place.
-    pub(crate) fn excerpt(&mut self, indent: usize, span: Span, label: &str, ink: Ink, few: u32) {
-        let Some(place) = self.places.at(span) else {
-            if let Some(name) = self.places.locate(span).filter(|n| !n.is_empty()) {
+    /// A place with its reason. Lines that this page shows already are not shown again.
+    pub(crate) fn evidence(&mut self, indent: usize, e: &Evidence, ink: Ink, few: u32) {
+        if self.shown.contains(&(e.span, e.around)) {
+            let at = self.places.locate(e.span).unwrap_or_default();
+            self.prose(indent, Ink::Plain, &format!("{} ({at}, shown above)", e.lead));
+            return;
+        }
+        self.prose(indent, Ink::Plain, &e.lead);
+        self.excerpt(indent + 2, e, ink, few);
+        self.shown.insert((e.span, e.around));
+    }
+
+    /// At most `few` lines around a place, the first line of the place itself underlined, with its label
+    /// beside; the file's name alone, or nothing, where there is no such place.
+    fn excerpt(&mut self, indent: usize, e: &Evidence, ink: Ink, few: u32) {
+        let Some(place) = self.places.at(e.span) else {
+            if let Some(name) = self.places.locate(e.span).filter(|n| !n.is_empty()) {
                 self.prose(indent, Ink::Dim, &format!("in {name}"));
             }
             return;
         };
-        let first = place.start.line;
-        // A place that ends at the start of a line does not reach into it.
-        let last =
-            if place.end.column == 1 && place.end.line > first { place.end.line - 1 } else { place.end.line };
         let most = if self.verbose { MOST_VERBOSE } else { few.max(1) };
-        let shown = last.min(first.saturating_add(most - 1));
-        let gutter = shown.to_string().len();
+        let (lines, left) = self.places.lines_around(e.span, e.around, most, BEGINNING);
+        let gutter = lines.last().copied().unwrap_or(place.start.line).to_string().len();
         let pad = format!("{:indent$}", "");
         let room = self.width.saturating_sub(indent + gutter + 3).max(20);
         let dim = |p: super::Paint, t: &str| p.ink(Ink::Dim, t);
         let paint = self.paint;
         let head = clean(&place.to_string()).into_owned();
         self.raw(&format!("{pad}{:gutter$} {}{head}{}", "", dim(paint, "╭─["), dim(paint, "]")));
-        for n in first..=shown {
-            let line = clean(self.places.line(span.file, n).unwrap_or("")).replace('\t', " ");
+        let mut before = None;
+        for n in lines {
+            if before.is_some_and(|b| b + 1 < n) {
+                self.raw(&format!("{pad}{}", dim(paint, &format!("{:gutter$} ┆", ""))));
+            }
+            before = Some(n);
+            let line = clean(self.places.line(e.span.file, n).unwrap_or("")).replace('\t', " ");
             let number = dim(paint, &format!("{n:gutter$} │"));
             self.raw(&format!("{pad}{number} {}", shorten(&line, room)));
-            if n == first {
+            if n == place.start.line {
                 let from = place.start.column as usize - 1;
-                let to = if place.end.line == first {
+                let to = if place.end.line == n {
                     place.end.column as usize - 1
                 } else {
                     line.trim_end().chars().count()
@@ -48,6 +63,7 @@ impl Page<'_> {
                 let length = to.min(room).saturating_sub(from).max(1);
                 let rule = paint.ink(ink, &"─".repeat(length));
                 let bar = dim(paint, &format!("{:gutter$} ·", ""));
+                let label = &e.label;
                 let beside = from + length + 1 + label.chars().count() <= room;
                 if label.is_empty() || !beside {
                     self.raw(&format!("{pad}{bar} {:from$}{rule}", ""));
@@ -62,7 +78,6 @@ impl Page<'_> {
                 }
             }
         }
-        let left = last - shown;
         let tail = if left > 0 {
             format!("╰─ {}", count(u64::from(left), "more line"))
         } else {

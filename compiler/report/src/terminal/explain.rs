@@ -56,18 +56,19 @@ pub(crate) fn render(e: &Explanation, sources: &SourceMap, style: &Style) -> Str
 impl Page<'_> {
     fn side(&mut self, side: &ExplainedSide) {
         self.gap();
-        let lead = format!("{} of {}: ", side.direction, one_line(&side.subject));
+        let lead = format!("{} of {}: ", side.direction, say::name(&side.subject));
         let mut text = format!("{} {}", say::verdict(side.verdict), say::cause(&side.cause));
         if side.l7.is_some() {
-            text.push_str(", then decided by a proxy");
+            text.push_str(", then by its L7 rules");
         }
         self.led(0, &lead, Ink::Bold, Paint::verdict(side.verdict), &text);
         if let Some(l7) = &side.l7 {
-            self.led(2, "the proxy lets through: ", Ink::Yellow, Ink::Plain, &clean(l7));
+            self.led(2, "its L7 rules let through: ", Ink::Yellow, Ink::Plain, &clean(l7));
         }
         match &side.cause {
             Cause::NotEnforced => {
-                let text = format!("no policy selects it for {}, so everything may pass", side.direction);
+                let text =
+                    format!("no policy makes its {} default-deny, so everything may pass", side.direction);
                 self.prose(2, Ink::Dim, &text);
             }
             Cause::Localhost => self.prose(2, Ink::Dim, "a node's own host always reaches its pods"),
@@ -78,8 +79,7 @@ impl Page<'_> {
         let few = if side.l7.is_some() { FEW_L7 } else { FEW };
         let ink = if side.verdict == Verdict::Denied { Ink::Red } else { Ink::Green };
         for line in lines.iter().take(most) {
-            self.prose(2, Ink::Plain, &line.lead);
-            self.excerpt(4, line.span, &line.label, ink, few);
+            self.evidence(2, line, ink, few);
         }
         self.more(2, lines.len().saturating_sub(most), "lines that decide");
         self.also_matched(side);

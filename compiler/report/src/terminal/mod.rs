@@ -12,9 +12,10 @@ use crate::model::Coverage;
 use crate::place::Places;
 use crate::say;
 use crate::words::{clean, number, wrap};
-use portcullis_diag::SourceMap;
+use portcullis_diag::{SourceMap, Span};
 use portcullis_ir::Verdict;
 use portcullis_sema::describe::PeerGroup;
+use std::collections::BTreeSet;
 
 /// What a piece of text is, and so how it is coloured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +72,8 @@ pub(crate) struct Page<'s> {
     pub(crate) width: usize,
     pub(crate) verbose: bool,
     pub(crate) places: Places<'s>,
+    /// Places whose lines are on the page already, with what was shown around them.
+    pub(crate) shown: BTreeSet<(Span, Span)>,
 }
 
 impl<'s> Page<'s> {
@@ -82,6 +85,7 @@ impl<'s> Page<'s> {
             width: style.width.clamp(40, 200),
             verbose: style.verbose,
             places: Places::new(sources),
+            shown: BTreeSet::new(),
         }
     }
 
@@ -139,11 +143,10 @@ impl<'s> Page<'s> {
         }
     }
 
-    /// The members of a group where its summary does not name them.
+    /// The workloads of a group where its summary neither names them nor says that it is all there are.
     pub(crate) fn members(&mut self, indent: usize, lead: &str, g: &PeerGroup) {
-        let names = say::names(g);
-        let summary = say::group(g);
-        if names.iter().all(|n| summary.contains(n.as_str())) {
+        let names = say::unnamed(g, self.verbose);
+        if names.is_empty() {
             return;
         }
         let text = crate::words::cut(&names, self.most(6));

@@ -4,7 +4,7 @@ use super::{Ink, Page};
 use crate::Style;
 use crate::model::ReachReport;
 use crate::say;
-use crate::words::{count_of, cut, one_line};
+use crate::words::{agree, count_of, cut, one_line};
 use portcullis_diag::SourceMap;
 
 /// Lines shown of each sort unless all are asked for.
@@ -20,11 +20,11 @@ pub(crate) fn render(report: &ReachReport, sources: &SourceMap, style: &Style) -
         page.pages(&report.blocking);
         page.gap();
     }
-    let kinds = count_of(reach.edges.len(), "kind");
+    let groups = count_of(reach.edges.len(), "group");
     let headline = if reach.edges.is_empty() {
         "nothing reaches anything".to_owned()
     } else {
-        format!("{kinds} of flow may pass")
+        format!("{groups} of flows {} allowed", agree(reach.edges.len() as u64, "is", "are"))
     };
     page.prose(0, Ink::Bold, &headline);
     let most = page.most(EDGES);
@@ -37,7 +37,7 @@ pub(crate) fn render(report: &ReachReport, sources: &SourceMap, style: &Style) -
             page.members(2, "namely ", &edge.sources);
             last = from;
         }
-        let proxy = if edge.redirected { ", then decided by a proxy" } else { "" };
+        let proxy = if edge.redirected { ", then by its L7 rules" } else { "" };
         let text = format!("{} on {}{proxy}", say::group(&edge.destinations), edge.ports);
         page.led(2, "→ ", Ink::Green, Ink::Plain, &one_line(&text));
         page.members(4, "namely ", &edge.destinations);
@@ -45,7 +45,7 @@ pub(crate) fn render(report: &ReachReport, sources: &SourceMap, style: &Style) -
     let left = reach.edges.len().saturating_sub(most);
     if left > 0 {
         page.gap();
-        page.more(0, left, "kinds of flow");
+        page.more(0, left, "groups of flows");
     }
     page.others(report);
     page.coverage(&report.coverage);

@@ -132,9 +132,10 @@ pub(crate) fn api_rule(file: FileId, text: &str, action: Action) -> RuleRef {
     let entry = &text[text.find("  - fromEndpoints").expect("an entry")..];
     let start = text.len() - entry.len() + 2;
     let end = start + entry.find("---").unwrap_or(entry.len()) - 3;
+    let ports = text.find("- ports:").expect("ports");
     RuleRef {
         policy: object("CiliumNetworkPolicy", "payments", "api"),
-        span: Span::new(file, start as u32, end as u32),
+        span: Span::new(file, ports as u32, end as u32),
         entry: Span::new(file, start as u32, end as u32),
         action,
         tier: Tier::Normal,
@@ -159,7 +160,7 @@ pub(crate) fn diff() -> (Files, DiffReport) {
         sources: group(&[("shop", "cron", 1), ("shop", "mailer", 3)], &[], "shop/cron and shop/mailer"),
         destinations: group(&[("payments", "api", 4)], &[], "payments/api"),
         ports: PortSet::new([range(L4::Tcp, 8080, 8080)]),
-        declared: PortSet::default(),
+        declared: PortSet::new([range(L4::Tcp, 8080, 8080)]),
         egress: Some(both(Direction::Egress, &open())),
         ingress: Some(SideChange {
             direction: Direction::Ingress,
@@ -185,7 +186,7 @@ pub(crate) fn diff() -> (Files, DiffReport) {
         sources: group(&[], &["world"], "the world"),
         destinations: shop.clone(),
         ports: PortSet::all(),
-        declared: PortSet::default(),
+        declared: PortSet::new([range(L4::Tcp, 8080, 8080), range(L4::Tcp, 9090, 9090)]),
         egress: None,
         ingress: Some(SideChange {
             direction: Direction::Ingress,
@@ -280,6 +281,8 @@ pub(crate) fn diff() -> (Files, DiffReport) {
         review,
         blocking: vec![],
         diagnostics: vec![],
+        left_out: vec![],
+        explain_with: ["policies", "--cluster", "cluster.yaml"].map(str::to_owned).to_vec(),
         coverage: coverage(),
     };
     (files, report)

@@ -12,6 +12,8 @@ pub(super) struct Sides {
     pub(super) head: Gathered,
     pub(super) base_name: String,
     pub(super) head_name: String,
+    /// Words by which a command that looks at one state finds the head side.
+    pub(super) head_at: Vec<String>,
 }
 
 const BOTH: &str = "name both: `portcullis diff old/ new/`, `portcullis diff main..topic -- k8s/`, or \
@@ -84,6 +86,7 @@ fn two_arguments(base: &str, head: &str, limit: u64) -> Result<Sides, Failure> {
             head: read(head),
             base_name: name(base),
             head_name: name(head),
+            head_at: vec![argument(head)],
         });
     }
     let neither = |s: &str| {
@@ -103,12 +106,14 @@ fn two_arguments(base: &str, head: &str, limit: u64) -> Result<Sides, Failure> {
         (true, false) => {
             let head = commit(head)?;
             let path = PathBuf::from(base);
+            let head_at = at_revision(&repository, &head, std::slice::from_ref(&path));
             let sides = working_tree(&repository, &head, std::slice::from_ref(&path), limit)?;
             Ok(Sides {
                 base: sides.head,
                 head: sides.base,
                 base_name: sides.head_name,
                 head_name: sides.base_name,
+                head_at,
             })
         }
         (true, true) => Err(neither(base)),
@@ -127,6 +132,7 @@ fn revisions(
         head: repository.read(head, paths, limit)?,
         base_name: base.name.clone(),
         head_name: head.name.clone(),
+        head_at: at_revision(repository, head, paths),
     })
 }
 
@@ -161,7 +167,23 @@ fn working_tree(
         new.extend(found);
     }
     let on_disk = paths.iter().map(|p| tidy(p)).collect::<Vec<_>>().join(", ");
-    Ok(Sides { base: old, head: new, base_name: base.name.clone(), head_name: on_disk })
+    let head_at = paths.iter().map(|p| argument(&p.to_string_lossy())).collect();
+    Ok(Sides { base: old, head: new, base_name: base.name.clone(), head_name: on_disk, head_at })
+}
+
+/// The words that lead to the files of a revision; a comparison without paths is of the whole repository.
+fn at_revision(repository: &Repository, commit: &Commit, paths: &[PathBuf]) -> Vec<String> {
+    let mut out = vec![format!("--at={}", commit.name)];
+    if paths.is_empty() {
+        out.extend(repository.way_up());
+    }
+    out.extend(paths.iter().map(|p| argument(&p.to_string_lossy())));
+    out
+}
+
+/// A path that no command takes for an option.
+fn argument(path: &str) -> String {
+    if path.starts_with('-') && path != "-" { format!("./{path}") } else { path.to_owned() }
 }
 
 fn name(side: &str) -> String {
