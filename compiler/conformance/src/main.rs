@@ -20,7 +20,13 @@ fn main() -> ExitCode {
     for path in &paths {
         let path = std::path::Path::new(path);
         match scenario::lines(path) {
-            Ok(lines) => run(path, lines, &mut all),
+            Ok(lines) => {
+                let before = (all.scenarios, all.unreadable.len());
+                run(path, lines, &mut all);
+                if before == (all.scenarios, all.unreadable.len()) {
+                    all.unreadable.push(format!("{}: holds no scenario", path.display()));
+                }
+            }
             Err(e) => all.unreadable.push(format!("{}: {e}", path.display())),
         }
     }

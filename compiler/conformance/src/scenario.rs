@@ -70,7 +70,42 @@ pub fn lines(path: &std::path::Path) -> std::io::Result<Box<dyn Iterator<Item = 
     } else {
         Box::new(file)
     };
-    Ok(Box::new(BufReader::new(reader).lines()))
+    Ok(Box::new(Lines { reader: BufReader::new(reader), broken: false }))
+}
+
+/// Bytes that a line may have: the longest recorded one has a thousandth of it.
+const LONGEST: u64 = 64 << 20;
+
+/// Lines of bounded length; the first that cannot be read is the last.
+struct Lines<R> {
+    reader: BufReader<R>,
+    broken: bool,
+}
+
+impl<R: Read> Iterator for Lines<R> {
+    type Item = std::io::Result<String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.broken {
+            return None;
+        }
+        let mut line = Vec::new();
+        let read = self.reader.by_ref().take(LONGEST).read_until(b'\n', &mut line);
+        let text = read.and_then(|_| {
+            if line.last() != Some(&b'\n') && line.len() as u64 >= LONGEST {
+                return Err(std::io::Error::other(format!("a line is longer than {} MiB", LONGEST >> 20)));
+            }
+            String::from_utf8(line).map_err(std::io::Error::other)
+        });
+        match text {
+            Ok(text) if text.is_empty() => None,
+            Ok(text) => Some(Ok(text)),
+            Err(e) => {
+                self.broken = true;
+                Some(Err(e))
+            }
+        }
+    }
 }
 
 /// Reads one line. An error names what is wrong with it.
@@ -79,6 +114,9 @@ pub fn read(line: &str) -> Result<Scenario, String> {
     let text = |key: &str| v.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let list = |key: &str| v.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
     let name = text("name");
+    if list("flows").is_empty() {
+        return Err("no scenario: it has no flows".to_owned());
+    }
     let objects = |key: &str| -> Result<Vec<Object>, String> {
         let mut all = Vec::new();
         for o in list(key) {
