@@ -13,6 +13,7 @@ pub enum EnforcementMode {
 }
 
 /// Cluster-wide settings. The default is Cilium's own.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the same name in Cilium")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// The cluster's name, the value of the cluster label of every pod (SEM-3.8).

@@ -23,13 +23,16 @@ pub struct Part {
 /// What makes a row: the rules, the receiver's named ports if asked for, and the fallback.
 type RowKey = (Vec<u32>, Option<Vec<NamedPort>>, Fallback);
 
+/// Side, direction and class.
+type PartsKey = (usize, Direction, u32);
+
 /// Rows and parts, computed once.
 #[derive(Debug)]
 pub struct Cells<'e, 'a> {
     /// What they are computed from.
     pub evaluation: &'e Evaluation<'a>,
     rows: RefCell<HashMap<RowKey, Rc<Row>>>,
-    parts: RefCell<HashMap<(usize, Direction, u32), Rc<Vec<Part>>>>,
+    parts: RefCell<HashMap<PartsKey, Rc<Vec<Part>>>>,
     /// Rows by class and by which of its rules take in the peer, one bit a rule.
     masks: RefCell<FxHashMap<(u32, u64, Fallback), Rc<Row>>>,
     host: Option<NodeId>,

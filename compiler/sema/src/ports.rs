@@ -48,16 +48,11 @@ pub fn range(l4: L4, low: u16, high: u16) -> (u32, u32) {
 
 /// The half-open interval of one ICMP type, or of a whole family.
 pub fn icmp(v6: bool, icmp_type: Option<u8>) -> (u32, u32) {
-    match icmp_type {
-        Some(t) => {
-            let at = coordinate(FlowPort::Icmp(v6, t));
-            (at, at + 1)
-        }
-        None => {
-            let base = if v6 { ICMP6 } else { ICMP };
-            (base, base + 0x100)
-        }
-    }
+    let base = if v6 { ICMP6 } else { ICMP };
+    icmp_type.map_or((base, base + 0x100), |t| {
+        let at = base + u32::from(t);
+        (at, at + 1)
+    })
 }
 
 /// The half-open interval of another IP protocol.
@@ -216,12 +211,11 @@ fn listing(set: &PortSet) -> String {
         let mut text = String::new();
         let whole = part.0 == [(base, end)];
         match i {
-            5 if whole => text.push_str(name),
+            3.. if whole => text.push_str(name),
             5 => {
                 let _ = write!(text, "IP protocol ");
                 list(&mut text, part, base);
             }
-            3 | 4 if whole => text.push_str(name),
             3 | 4 => {
                 let _ = write!(text, "{name} type ");
                 list(&mut text, part, base);

@@ -64,7 +64,7 @@ pub fn reach(input: Input<'_>, from: Option<Filter<'_>>, to: Option<Filter<'_>>)
     let (sources, destinations) = (wanted(from), wanted(to));
     let mut finder = Finder { e: &e, cells: &cells, found: Found::new(), allowed: HashMap::new() };
     for d in destinations.ones().take_while(|n| *n < e.universe.groups) {
-        finder.into_pod(node(d), &sources);
+        finder.reach_pod(node(d), &sources);
     }
     let mut outside = destinations.clone();
     outside.set_range(..e.universe.groups, false);
@@ -104,7 +104,7 @@ struct Finder<'f, 'e, 'a> {
 }
 
 impl Finder<'_, '_, '_> {
-    fn into_pod(&mut self, d: NodeId, sources: &FixedBitSet) {
+    fn reach_pod(&mut self, d: NodeId, sources: &FixedBitSet) {
         let Some(class) = self.e.class(0, Direction::Ingress, d) else { return };
         for part in self.cells.parts(0, Direction::Ingress, class).iter() {
             let mut peers = part.peers.clone();

@@ -155,11 +155,11 @@ impl Builder<'_> {
             );
         }
         // Resolved for allow rules only; a deny rule keeps an open peer list (SEM-8.2).
-        if let Some(list) = entry.services.as_ref().filter(|_| frame.action == Action::Allow) {
-            if let Some(found) = self.services(&list.value, frame.namespace) {
-                restricted = true;
-                terms.extend(found);
-            }
+        if let Some(list) = entry.services.as_ref().filter(|_| frame.action == Action::Allow)
+            && let Some(found) = self.services(&list.value)
+        {
+            restricted = true;
+            terms.extend(found);
         }
         if restricted { Self::union(terms) } else { Peers::All }
     }

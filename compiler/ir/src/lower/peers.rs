@@ -160,16 +160,12 @@ impl Builder<'_> {
 
     /// The peers of `toServices`: each matching service's backends, by its selector or, where it
     /// has none, by its endpoints' addresses. `None` if no service matches (SEM-8.1).
-    pub(super) fn services(
-        &mut self,
-        refs: &[ServiceRef],
-        policy_namespace: Option<&str>,
-    ) -> Option<Vec<u32>> {
+    pub(super) fn services(&mut self, refs: &[ServiceRef]) -> Option<Vec<u32>> {
         let cluster = self.context.cluster;
         let mut found = false;
         let mut out = Vec::new();
         for service in &cluster.services {
-            if !refs.iter().any(|r| service_matches(r, service, policy_namespace)) {
+            if !refs.iter().any(|r| service_matches(r, service)) {
                 continue;
             }
             found = true;
@@ -196,7 +192,7 @@ impl Builder<'_> {
 
 /// Whether a `toServices` entry names a service: by name and, if given, namespace; or by a selector
 /// over the service's own labels.
-pub fn service_matches(r: &ServiceRef, service: &Service, _policy_namespace: Option<&str>) -> bool {
+pub fn service_matches(r: &ServiceRef, service: &Service) -> bool {
     if r.namespace.as_ref().is_some_and(|n| !n.value.is_empty() && n.value != service.namespace) {
         return false;
     }

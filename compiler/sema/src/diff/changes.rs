@@ -165,6 +165,9 @@ fn stretches<'r>(a: &'r Row, b: &'r Row) -> Vec<(u32, u32, &'r Cell, &'r Cell)> 
     out
 }
 
+/// A stretch of coordinates with the far cells before and after, if there is a far end.
+type Piece<'c> = (u32, u32, Option<(&'c Cell, &'c Cell)>);
+
 struct Finder<'f, 'e, 'a> {
     cells: &'f Cells<'e, 'a>,
     e: &'e Evaluation<'a>,
@@ -208,12 +211,11 @@ impl Finder<'_, '_, '_> {
                 self.cells.row_of(HEAD, other, first, self.subject),
             );
             let (Some(b), Some(h)) = rows else { continue };
-            match by_rows.get(&(Rc::as_ptr(&b), Rc::as_ptr(&h))).and_then(|at| together.get_mut(*at)) {
-                Some((_, _, all)) => all.union_with(&bits),
-                None => {
-                    by_rows.insert((Rc::as_ptr(&b), Rc::as_ptr(&h)), together.len());
-                    together.push((b, h, bits));
-                }
+            let at = *by_rows.entry((Rc::as_ptr(&b), Rc::as_ptr(&h))).or_insert(together.len());
+            if let Some((_, _, all)) = together.get_mut(at) {
+                all.union_with(&bits);
+            } else {
+                together.push((b, h, bits));
             }
         }
         for (b, h, bits) in together {
@@ -235,7 +237,7 @@ impl Finder<'_, '_, '_> {
             if same_cell(nb, nh) {
                 continue;
             }
-            let pieces: Vec<(u32, u32, Option<(&Cell, &Cell)>)> = match far {
+            let pieces: Vec<Piece<'_>> = match far {
                 None => vec![(*start, *end, None)],
                 Some((b, h)) => stretches(b, h)
                     .into_iter()

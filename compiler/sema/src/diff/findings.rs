@@ -100,7 +100,7 @@ fn finding(
     }
     let real = hits.get(&(first, ports.clone()))?;
     let peer = real.ones().map(node).find(|p| *p != first || !is_single(e, first));
-    let Some(peer) = peer.or_else(|| peer_bits.minimum().map(node)) else { return None };
+    let peer = peer.or_else(|| peer_bits.minimum().map(node))?;
     let subject_group = describer.group(subjects);
     let peer_group = describer.group(&peer_bits);
     let flows = flows(&subject_group, &peer_group);

@@ -14,8 +14,7 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
             continue;
         };
         let services = &view.cx.cluster.services;
-        let namespace = site.at.object.meta.namespace.as_ref().map(|n| n.value.as_str());
-        let finds = |r: &ServiceRef| services.iter().any(|s| lower::service_matches(r, s, namespace));
+        let finds = |r: &ServiceRef| services.iter().any(|s| lower::service_matches(r, s));
         if list.value.iter().any(finds) {
             // One service is enough to close the peer list; the others allow nobody.
             for r in list.value.iter().filter(|r| view.cx.has_services && !finds(r)) {
