@@ -64,7 +64,7 @@ fn bench(c: &mut Criterion, group: &str, shapes: &[(usize, Shape)]) {
         let texts = Texts::new(shape);
         let options = Options::default();
         g.bench_function(BenchmarkId::new("merely parsing", size), |b| {
-            b.iter(|| black_box(texts.parse_only()))
+            b.iter(|| black_box(texts.parse_only()));
         });
         g.bench_function(BenchmarkId::new("reading", size), |b| b.iter(|| black_box(texts.read())));
         let (base, head, facts) = texts.read();

@@ -50,6 +50,7 @@ pub fn lower<'a>(
             _ => {}
         }
     }
+    debug_assert_eq!(crate::verify::verify(&out.set), Vec::<String>::new(), "lowering broke the normal form");
     out.set
 }
 
