@@ -44,6 +44,9 @@ pub(crate) fn of(sides: &[&Side<'_>], cluster: &[PathBuf], notes: Vec<String>) -
         out.host_network = c.origin.host_network;
         out.policies_left_out = left_out(side.own);
         out.cluster = source(side, cluster);
+        if out.cluster == ClusterSource::None && !cluster.is_empty() {
+            out.notes.push(format!("{} has no pod and no workload.", shown(cluster)));
+        }
         let shared = side.policies_of_cluster();
         if shared > 0 {
             let (verb, noun) = if shared == 1 { ("takes", "policy") } else { ("take", "policies") };
@@ -78,12 +81,10 @@ fn left_out(own: &[File]) -> usize {
 
 fn source(side: &Side<'_>, cluster: &[PathBuf]) -> ClusterSource {
     let c = &side.cluster.origin;
-    if !cluster.is_empty() {
-        ClusterSource::Given(shown(cluster))
-    } else if c.pods + c.templates + c.cilium > 0 {
-        ClusterSource::Beside
-    } else {
-        ClusterSource::None
+    match (c.pods + c.templates + c.cilium > 0, cluster.is_empty()) {
+        (true, false) => ClusterSource::Given(shown(cluster)),
+        (true, true) => ClusterSource::Beside,
+        (false, _) => ClusterSource::None,
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use support::{Sandbox, cluster, examples, policy};
 
 #[test]
@@ -211,4 +211,56 @@ fn addresses_are_taken_as_whoever_has_them() {
     ask("shop/proxy", "shop/web", "80").ends(2).says(&["on the host's network", "entity:host"]);
     ask("shop/web", "shop/web", "8080").ends(0).says(&["DENIED"]);
     ask("shop/solo", "shop/solo", "8080").ends(0).says(&["a pod always reaches itself"]);
+}
+
+/// The `why:` commands of a report, without the program's name.
+fn why(report: &str) -> Vec<Vec<String>> {
+    let lines = report.lines().filter_map(|l| l.trim().strip_prefix("why:"));
+    lines.map(|l| l.split_whitespace().skip(1).map(str::to_owned).collect()).collect()
+}
+
+#[test]
+fn the_commands_under_why_give_the_verdict_of_the_finding() {
+    let s = Sandbox::new();
+    s.write("base/a.yaml", policy("a", "web", "front")).write("head/a.yaml", policy("a", "web", "back"));
+    s.write("c.yaml", cluster(&["web", "front", "back"]));
+    let args = ["diff", "base", "head", "--cluster", "c.yaml", "--cluster-name", "prod"];
+    let commands = why(&s.run(&args).out);
+    assert!(!commands.is_empty());
+    for command in commands {
+        assert!(command.contains(&"--cluster-name=prod".to_owned()), "{command:?}");
+        let words: Vec<&str> = command.iter().map(String::as_str).collect();
+        s.run(&words).ends(0).says(&["egress of", "c.yaml"]);
+    }
+    let run = s.run(&["diff", "base", "head", "--cluster", "c.yaml"]);
+    let first = why(&run.out).remove(0);
+    let words: Vec<&str> = first.iter().map(String::as_str).collect();
+    assert!(run.out.contains("DENIED shop/front"), "{}", run.out);
+    s.run(&words).ends(0).says(&["DENIED: shop/front"]);
+}
+
+#[test]
+fn a_policy_that_is_refused_is_left_out_and_not_removed() {
+    let s = Sandbox::new();
+    s.write("base/a.yaml", policy("a", "web", "front"));
+    s.write("head/a.yaml", policy("a", "web", "front").replace("app: front", "app: yes"));
+    s.write("c.yaml", cluster(&["web", "front"]));
+    let run = s.run(&["diff", "base", "head", "--cluster", "c.yaml"]).ends(1);
+    assert!(!run.out.contains("removed"), "{}", run.out);
+    run.says(&["1 policy left out: CiliumNetworkPolicy shop/a", "what follows leaves out"]);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let s = Sandbox::new();
+    s.write("p/a.yaml", policy("a", "web", "front"));
+    for args in [&["explain-code", "--list"][..], &["check", "p"], &["reach", "p"]] {
+        let mut c = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        c.args(args).current_dir(&s.root).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = c.spawn().unwrap();
+        drop(child.stdout.take());
+        let end = child.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&end.stderr), "", "{args:?}");
+        assert_eq!(end.status.code(), Some(0), "{args:?}");
+    }
 }

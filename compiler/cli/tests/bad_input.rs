@@ -146,3 +146,13 @@ fn names_that_mean_nothing_get_the_nearest_ones() {
     ask("shop/front", "shop/web", "nope").ends(2).says(&["has no port named `nope`", "it has http"]);
     ask("shop/front", "shop/web", "0").ends(2).says(&["is no port"]);
 }
+
+#[test]
+fn a_cluster_that_cannot_be_read_or_is_none_is_said_so() {
+    let s = Sandbox::new();
+    s.write("p/a.yaml", policy("a", "web", "front")).write("c.yaml", "kind: [\n").write("d.yaml", "a: 1\n");
+    s.run(&["check", "p", "--cluster", "c.yaml"]).ends(2).says(&["PC0001", "c.yaml:"]);
+    s.run(&["check", "p", "--cluster", "d.yaml"])
+        .ends(0)
+        .says(&["d.yaml has no pod and no workload.", "give --cluster"]);
+}

@@ -115,3 +115,36 @@ fn links_and_odd_names_in_a_tree_are_read_or_named() {
     let run = s.run(&["diff", "main~1..main", "--", "k8s"]).ends(1);
     run.says(&["ümläut name.yaml", "shop/x", "symbolic link k8s/folder of main"]);
 }
+
+#[test]
+fn a_question_can_be_asked_of_a_revision() {
+    let s = repository();
+    let ask = |at: &str| {
+        let at = format!("--at={at}");
+        s.run(&["explain", "--from", "shop/front", "--to", "shop/web", "--port", "8080", &at, "k8s"])
+    };
+    ask("main").ends(0).says(&["ALLOWED: shop/front", "main:k8s/web.yaml"]);
+    ask("topic").ends(0).says(&["DENIED: shop/front", "topic:k8s/web.yaml"]);
+    ask("nothing").ends(2).says(&["no revision"]);
+    s.run(&["reach", "--at", "topic", "--to", "shop/web", "k8s"]).ends(0).says(&["shop/back"]);
+    s.run(&["reach", "--at", "topic", "nowhere"]).ends(2).says(&["nowhere holds no YAML"]);
+    // What a comparison of revisions says under `why:` asks the newer one.
+    let run = s.run(&["diff", "main..topic", "--", "k8s"]);
+    run.says(&["--port 8080/TCP --at=topic k8s"]);
+}
+
+#[test]
+fn paths_of_a_range_exist_in_one_of_its_ends() {
+    let s = repository();
+    s.run(&["diff", "main..topic", "--", "k8s/front.yaml"]).ends(0);
+    s.run(&["diff", "main..topic", "--", "k8s", "k9s"])
+        .ends(2)
+        .says(&["k9s holds no YAML or JSON file, neither in main nor in topic"]);
+}
+
+#[test]
+fn an_option_behind_two_dashes_is_no_path() {
+    let s = repository();
+    let run = s.run(&["diff", "main..topic", "--", "k8s", "--cluster", "k8s"]).ends(2);
+    run.says(&["--cluster stands behind `--`", "put options first"]);
+}

@@ -70,12 +70,15 @@ pub(crate) fn diff(report: &DiffReport, sources: &SourceMap) -> String {
     if let Some(text) = say::blocked(say::UNSAFE_CHANGE, &report.blocking) {
         w.command(Severity::Error, None, "portcullis diff", &text);
         w.diagnostics(&report.blocking, "");
+        let left_out = say::left_out(report).unwrap_or_default();
+        w.command(Severity::Warning, None, "portcullis diff", &left_out);
     }
     for f in &report.review.findings {
         let evidence = say::evidence(f);
         // Lines of the base side are no lines of the pull request's files.
         let span = evidence.iter().find(|e| !e.before).map(|e| e.span);
         let mut lines = vec![say::flow(f)];
+        lines.extend(say::declared(f));
         lines.extend(say::sides(f));
         if !f.help.is_empty() {
             lines.push(format!("help: {}", one_line(&f.help)));
@@ -89,7 +92,9 @@ pub(crate) fn diff(report: &DiffReport, sources: &SourceMap) -> String {
         if !effect.is_empty() {
             text = format!("{text}\n{effect}");
         }
-        w.command(Severity::Warning, t.by.first().map(|p| p.span), "default deny", &text);
+        // A default that ends was turned on by lines of the base side.
+        let span = t.by.first().filter(|_| t.on).map(|p| p.span);
+        w.command(Severity::Warning, span, "default deny", &text);
     }
     w.diagnostics(&report.diagnostics, "");
     for (_, text) in say::headline(report) {

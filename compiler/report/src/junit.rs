@@ -62,7 +62,7 @@ pub(crate) fn diff(report: &DiffReport, sources: &SourceMap) -> String {
         let cases = report.review.findings.iter().filter(|f| f.kind == kind);
         let cases = cases
             .map(|f| {
-                let mut lines = say::sides(f);
+                let mut lines: Vec<String> = say::declared(f).into_iter().chain(say::sides(f)).collect();
                 for e in say::evidence(f) {
                     let at = places.locate(e.span).map_or(String::new(), |at| format!(" ({at})"));
                     lines.push(format!("{}{at}", e.lead));

@@ -56,6 +56,13 @@ pub struct Style {
     pub verbose: bool,
 }
 
+impl Style {
+    /// The same without colours.
+    fn plain(self) -> Self {
+        Self { colour: false, ..self }
+    }
+}
+
 /// Writes a report; the text ends with a line feed.
 pub trait Render {
     /// In one format. A format that the report does not know falls back to the terminal's.
@@ -92,6 +99,7 @@ impl Render for Explanation {
     fn render(&self, sources: &SourceMap, format: Format, style: &Style) -> String {
         match format {
             Format::Json => json::explain::render(self, sources),
+            Format::Markdown => markdown::as_it_is(&terminal::explain::render(self, sources, &style.plain())),
             _ => terminal::explain::render(self, sources, style),
         }
     }
@@ -101,6 +109,7 @@ impl Render for ReachReport {
     fn render(&self, sources: &SourceMap, format: Format, style: &Style) -> String {
         match format {
             Format::Json => json::reach::render(self, sources),
+            Format::Markdown => markdown::as_it_is(&terminal::reach::render(self, sources, &style.plain())),
             Format::Dot => dot::render(self),
             Format::Html => html::render(self),
             _ => terminal::reach::render(self, sources, style),

@@ -63,6 +63,52 @@ fn a_reach_report_has_a_line_for_each_group() {
 }
 
 #[test]
+fn an_explanation_in_a_comment_is_the_terminal_s_page_in_a_block() {
+    let (files, e) = common::explanation();
+    let page = e.render(&files.sources, Format::Terminal, &style(80));
+    let colour = Style { colour: true, ..style(80) };
+    let text = e.render(&files.sources, Format::Markdown, &colour);
+    assert_eq!(text, format!("```text\n{page}```\n"));
+}
+
+#[test]
+fn many_notes_of_one_code_are_one_line_and_no_warning_is_left_off() {
+    let (files, mut report) = common::check();
+    let (warning, note) = (report.diagnostics[1].clone(), report.diagnostics[2].clone());
+    report.diagnostics = vec![warning; 60];
+    report.diagnostics.extend(vec![note; 1247]);
+    let text = report.render(&files.sources, Format::Terminal, &style(80));
+    assert_eq!(text.matches("warning[PC0008]").count(), 60);
+    assert_eq!(text.matches("note[PC0012]").count(), 1, "{text}");
+    assert!(text.contains("1,247 notes template-skipped (--verbose lists them), the first at"), "{text}");
+    assert!(text.contains("60 warnings and 1,247 notes"));
+    let verbose = report.render(&files.sources, Format::Terminal, &Style { verbose: true, ..style(80) });
+    assert_eq!(verbose.matches("note[PC0012]").count(), 1247);
+}
+
+#[test]
+fn a_place_is_shown_once_a_page() {
+    let (files, report) = common::diff();
+    let text = report.render(&files.sources, Format::Terminal, &style(120));
+    assert_eq!(text.matches("─[main:policies/payments/api.yaml:15:5]").count(), 1, "{text}");
+    assert!(text.contains("(main:policies/payments/api.yaml:15:5, shown above)"), "{text}");
+}
+
+#[test]
+fn a_policy_that_is_refused_is_left_out_and_not_removed() {
+    let (files, mut report) = common::diff();
+    report.blocking = vec![common::diagnostics(&files)[0].clone()];
+    report.review.policies.added.clear();
+    report.left_out = vec![common::object("NetworkPolicy", "shop", "lock")];
+    let text = report.render(&files.sources, Format::Terminal, &style(120));
+    assert!(
+        text.contains("what follows leaves out NetworkPolicy shop/lock, as if there were no such object")
+    );
+    assert!(text.contains("1 policy left out: NetworkPolicy shop/lock"), "{text}");
+    assert!(!text.contains("policy added"));
+}
+
+#[test]
 fn colour_adds_escape_sequences_and_no_words() {
     let (files, report) = common::diff();
     let colour = Style { colour: true, ..style(80) };

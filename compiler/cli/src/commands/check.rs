@@ -1,9 +1,9 @@
 //! `check`: parse, validate, lint.
 
-use super::{diagnostics_fail, in_order, progress, read_cluster, read_paths};
+use super::{diagnostics_fail, in_order, is_unreadable, progress, read_cluster, read_paths};
 use crate::args::{CheckArgs, FailOn, FormatName, Global};
 use crate::exit::{Exit, Failure};
-use crate::session::Side;
+use crate::session::{Side, is_blocking};
 use crate::{coverage, load, output};
 use portcullis_diag::{Diagnostic, Fate, SourceMap};
 use portcullis_front::ast::Object;
@@ -38,6 +38,11 @@ pub(crate) fn run(args: &CheckArgs, global: &Global) -> Result<Exit, Failure> {
     let side = Side::new(own, None, cluster, &options);
     diagnostics.extend(side.diagnostics.iter().cloned());
     diagnostics.extend(lints(&side, &options));
+    // Findings about the cluster's files are not asked for, unless they leave something out.
+    let of_cluster = cluster.iter().flat_map(|f| &f.parsed.diagnostics).filter(|d| is_blocking(d));
+    let left_out: Vec<Diagnostic> = of_cluster.cloned().collect();
+    let broken = broken || is_unreadable(&left_out);
+    diagnostics.extend(left_out);
     progress(global, "");
     in_order(&sources, &mut diagnostics);
 

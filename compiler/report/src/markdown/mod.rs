@@ -52,6 +52,11 @@ fn fenced(language: &str, content: &str) -> String {
     format!("{fence}{language}\n{}\n{fence}\n", clean(content).trim_end())
 }
 
+/// A terminal's page as a block: what it underlines stays underlined.
+pub(crate) fn as_it_is(page: &str) -> String {
+    fenced("text", page)
+}
+
 fn longest_run(text: &str) -> usize {
     text.split(|c| c != '`').map(str::len).max().unwrap_or(0)
 }

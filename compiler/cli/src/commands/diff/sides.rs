@@ -21,6 +21,14 @@ const BOTH: &str = "name both: `portcullis diff old/ new/`, `portcullis diff mai
 
 /// Reads what the arguments mean.
 pub(super) fn read(args: &DiffArgs, limit: u64) -> Result<Sides, Failure> {
+    let is_option = |p: &&PathBuf| p.to_string_lossy().starts_with("--") && !p.exists();
+    if let Some(option) = args.paths.iter().find(is_option) {
+        let option = option.to_string_lossy();
+        return Err(Failure::new(
+            format!("{option} stands behind `--`, where only files and folders are expected"),
+            format!("put options first: `portcullis diff {option} … main..topic -- k8s/`"),
+        ));
+    }
     let sides = match (args.sides.as_slice(), args.paths.as_slice()) {
         ([one], paths) => one_argument(one, paths, limit)?,
         ([base, head], []) => two_arguments(base, head, limit)?,
@@ -127,9 +135,26 @@ fn revisions(
     paths: &[PathBuf],
     limit: u64,
 ) -> Result<Sides, Failure> {
+    let (old, new) = (repository.read(base, paths, limit)?, repository.read(head, paths, limit)?);
+    for path in paths {
+        let top = repository.inside(path).unwrap_or_default();
+        // What could not be read is spoken of elsewhere.
+        let broken = !(old.diagnostics.is_empty() && new.diagnostics.is_empty());
+        if !broken && !old.texts.iter().chain(&new.texts).any(|t| is_at_or_below(&t.key, &top)) {
+            return Err(Failure::new(
+                format!(
+                    "{} holds no YAML or JSON file, neither in {} nor in {}",
+                    tidy(path),
+                    base.name,
+                    head.name
+                ),
+                "check the spelling; a path is taken from the folder you are in",
+            ));
+        }
+    }
     Ok(Sides {
-        base: repository.read(base, paths, limit)?,
-        head: repository.read(head, paths, limit)?,
+        base: old,
+        head: new,
         base_name: base.name.clone(),
         head_name: head.name.clone(),
         head_at: at_revision(repository, head, paths),
@@ -149,10 +174,7 @@ fn working_tree(
         let mut found = input::gather(std::slice::from_ref(path), limit);
         // A path that is gone from the disk was removed, if the revision has it.
         let top = repository.inside(path).unwrap_or_default();
-        let was = |key: &str| {
-            key == top || top.is_empty() || key.strip_prefix(&top).is_some_and(|r| r.starts_with('/'))
-        };
-        if found.missing && old.texts.iter().any(|t| was(&t.key)) {
+        if found.missing && old.texts.iter().any(|t| is_at_or_below(&t.key, &top)) {
             found = Gathered::default();
         }
         for text in &mut found.texts {
@@ -169,6 +191,11 @@ fn working_tree(
     let on_disk = paths.iter().map(|p| tidy(p)).collect::<Vec<_>>().join(", ");
     let head_at = paths.iter().map(|p| argument(&p.to_string_lossy())).collect();
     Ok(Sides { base: old, head: new, base_name: base.name.clone(), head_name: on_disk, head_at })
+}
+
+/// Whether a file is, or is inside, what a path below the top of the repository names.
+fn is_at_or_below(key: &str, top: &str) -> bool {
+    key == top || top.is_empty() || key.strip_prefix(top).is_some_and(|r| r.starts_with('/'))
 }
 
 /// The words that lead to the files of a revision; a comparison without paths is of the whole repository.
