@@ -4,6 +4,8 @@
 //! parts that kinds share, `cilium` and `kubernetes` the policies; `change` makes of one world
 //! another to compare it with.
 
+#![allow(clippy::indexing_slicing, reason = "objects that were just made, in a crate for tests only")]
+
 mod change;
 pub mod choices;
 mod cilium;
