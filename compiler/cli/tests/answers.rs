@@ -264,3 +264,32 @@ fn a_reader_that_goes_away_is_no_error() {
         assert_eq!(end.status.code(), Some(0), "{args:?}");
     }
 }
+
+#[test]
+fn every_why_of_the_examples_can_be_pasted_and_agrees_with_its_finding() {
+    let mut asked = 0;
+    for example in std::fs::read_dir(examples()).unwrap().map(|e| e.unwrap().path()) {
+        if !example.join("base").is_dir() {
+            continue;
+        }
+        let shell = |command: &str| {
+            let line = command.replacen("portcullis", env!("CARGO_BIN_EXE_portcullis"), 1);
+            let out = Command::new("sh").args(["-c", &line]).current_dir(&example).output().unwrap();
+            String::from_utf8(out.stdout).unwrap()
+        };
+        let report = shell("portcullis diff base head --cluster cluster.yaml --verbose");
+        let mut verdict = "";
+        for line in report.lines() {
+            match line.split(' ').next() {
+                Some("DENIED") => verdict = "DENIED",
+                Some("ALLOWED" | "L7") => verdict = "ALLOWED",
+                _ => {}
+            }
+            let Some(command) = line.trim().strip_prefix("why:") else { continue };
+            let answer = shell(command);
+            assert!(answer.starts_with(verdict), "{}: {command}\n{answer}", example.display());
+            asked += 1;
+        }
+    }
+    assert!(asked > 50, "{asked}");
+}

@@ -32,7 +32,7 @@ pub(crate) fn render(report: &DiffReport, sources: &SourceMap, style: &Style) ->
     let left = report.review.findings.len().saturating_sub(most);
     if left > 0 {
         page.gap();
-        page.more(0, left, "groups of flows");
+        page.more(0, left, ("group of flows", "groups of flows"));
     }
     page.transitions(&report.review.transitions);
     if !report.diagnostics.is_empty() {
@@ -93,7 +93,7 @@ impl Page<'_> {
         for e in evidence.iter().take(most) {
             self.evidence(2, e, if e.before { Ink::Yellow } else { ink(Some(f.kind)) }, few);
         }
-        self.more(2, evidence.len().saturating_sub(most), "lines that take part");
+        self.more(2, evidence.len().saturating_sub(most), ("line that takes part", "lines that take part"));
         if !f.help.is_empty() {
             self.led(2, "help: ", Ink::Cyan, Ink::Plain, &f.help);
         }
@@ -177,7 +177,7 @@ impl Page<'_> {
                 self.led(6, lead, Ink::Dim, Ink::Dim, &cut(&by, names));
             }
         }
-        self.more(2, all.len().saturating_sub(most), "transitions");
+        self.more(2, all.len().saturating_sub(most), ("transition", "transitions"));
     }
 
     /// What else differs: policies, workloads, and locks that change without an effect.

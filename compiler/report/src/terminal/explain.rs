@@ -81,7 +81,7 @@ impl Page<'_> {
         for line in lines.iter().take(most) {
             self.evidence(2, line, ink, few);
         }
-        self.more(2, lines.len().saturating_sub(most), "lines that decide");
+        self.more(2, lines.len().saturating_sub(most), ("line that decides", "lines that decide"));
         self.also_matched(side);
         self.missed(side);
     }
@@ -105,7 +105,7 @@ impl Page<'_> {
                 &named(&say::object(&r.policy), &at),
             );
         }
-        self.more(4, rest.len().saturating_sub(most), "rules");
+        self.more(4, rest.len().saturating_sub(most), ("rule", "rules"));
     }
 
     fn missed(&mut self, side: &ExplainedSide) {
@@ -125,7 +125,7 @@ impl Page<'_> {
             );
             self.prose(10, Ink::Plain, &one_line(why));
         }
-        self.more(4, side.missed.len().saturating_sub(most), "rules");
+        self.more(4, side.missed.len().saturating_sub(most), ("rule", "rules"));
     }
 }
 

@@ -11,7 +11,7 @@ use crate::Style;
 use crate::model::Coverage;
 use crate::place::Places;
 use crate::say;
-use crate::words::{clean, number, wrap};
+use crate::words::{agree, clean, number, wrap};
 use portcullis_diag::{SourceMap, Span};
 use portcullis_ir::Verdict;
 use portcullis_sema::describe::PeerGroup;
@@ -135,9 +135,10 @@ impl<'s> Page<'s> {
         if self.verbose { usize::MAX } else { few }
     }
 
-    /// `+N more` under a list that was cut.
-    pub(crate) fn more(&mut self, indent: usize, left: usize, what: &str) {
+    /// `+N more` under a list that was cut; what is counted, for one and for many.
+    pub(crate) fn more(&mut self, indent: usize, left: usize, (one, many): (&str, &str)) {
         if left > 0 {
+            let what = agree(left as u64, one, many);
             let text = format!("+{} more {what} (--verbose shows all)", number(left as u64));
             self.prose(indent, Ink::Dim, &text);
         }

@@ -45,7 +45,7 @@ pub(crate) fn render(report: &ReachReport, sources: &SourceMap, style: &Style) -
     let left = reach.edges.len().saturating_sub(most);
     if left > 0 {
         page.gap();
-        page.more(0, left, "groups of flows");
+        page.more(0, left, ("group of flows", "groups of flows"));
     }
     page.others(report);
     page.coverage(&report.coverage);
@@ -70,7 +70,7 @@ impl Page<'_> {
                 let all: Vec<String> = group.iter().map(say::workload).collect();
                 self.led(2, &format!("{}: ", all.len()), Ink::Dim, Ink::Plain, &cut(&all, names));
             }
-            self.more(2, reach.groups.len().saturating_sub(most), "groups");
+            self.more(2, reach.groups.len().saturating_sub(most), ("group", "groups"));
         }
     }
 }
