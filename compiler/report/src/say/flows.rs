@@ -42,6 +42,9 @@ fn l7_change(f: &Finding) -> (bool, bool) {
     (sides().any(|s| s.base.l7.is_some()), sides().any(|s| s.head.l7.is_some()))
 }
 
+/// So many ports that nobody means each of them.
+const MANY_PORTS: u32 = 1000;
+
 /// Which of the changed ports are those to be expected: `payments/api declares TCP 8080, 9090 of these
 /// ports`. Nothing where that is no news, or nobody knows.
 pub(crate) fn declared(f: &Finding) -> Option<String> {
@@ -53,11 +56,12 @@ pub(crate) fn declared(f: &Finding) -> Option<String> {
         [(w, _)] => (workload(w), "declares"),
         _ => ("the destinations".to_owned(), "declare"),
     };
-    Some(if f.declared.is_empty() {
-        format!("{who} {declares} none of these ports")
-    } else {
-        format!("of these ports, {who} {declares} {}", f.declared)
-    })
+    if !f.declared.is_empty() {
+        return Some(format!("of these ports, {who} {declares} {}", f.declared));
+    }
+    // Of a few ports somebody wrote down which are used; then the containers say nothing against it.
+    let many = f.ports.intervals().iter().map(|(a, b)| b - a).sum::<u32>() > MANY_PORTS;
+    many.then(|| format!("{who} {declares} none of these ports"))
 }
 
 /// `3 flows of 7 pods`.
