@@ -21,7 +21,9 @@ pub fn ports(sides: &[&Side]) -> Vec<FlowPort> {
     };
     for side in sides {
         for table in side.cluster.port_tables.iter() {
-            table.iter().for_each(|(_, l4, n)| around(*l4, *n));
+            for (_, l4, n) in table {
+                around(*l4, *n);
+            }
         }
         for rule in &side.policies.rules {
             let Ports::Of(terms) = &rule.ports else { continue };

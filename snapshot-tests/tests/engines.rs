@@ -6,7 +6,7 @@
 use portcullis_diag::{Fate, FileId, SourceMap};
 use portcullis_ir::lower::lower;
 use portcullis_ir::{Cluster, Options};
-use portcullis_sema::diff::{FindingKind, Review};
+use portcullis_sema::diff::{FindingKind, PolicyChanges, Review};
 use portcullis_snapshot_tests::generate::{self, Choices, World};
 use portcullis_snapshot_tests::side::Side;
 use portcullis_snapshot_tests::{engines, findings};
@@ -101,7 +101,7 @@ proptest! {
         prop_assert!(review.findings.is_empty(), "{:?}\n{}", review.findings, show(&world));
         prop_assert!(review.transitions.is_empty() && review.masked_flows == 0);
         prop_assert!(review.added.is_empty() && review.removed.is_empty());
-        prop_assert_eq!(review.policies, Default::default());
+        prop_assert_eq!(review.policies, PolicyChanges::default());
     }
 
     #[test]
@@ -115,7 +115,7 @@ proptest! {
     #[test]
     fn the_order_of_the_objects_changes_nothing(bytes in bytes(), seed in any::<u8>()) {
         let world = one(&bytes);
-        let read = |order: &mut dyn FnMut(&mut Vec<(usize, String)>)| {
+        let read = |order: &dyn Fn(&mut Vec<(usize, String)>)| {
             let all = world.cluster.iter().chain(&world.policies);
             let mut texts: Vec<(usize, String)> = all.map(ToString::to_string).enumerate().collect();
             order(&mut texts);
@@ -132,8 +132,8 @@ proptest! {
                 policies.rules, policies.enforcements, policies.selectors.iter().collect::<Vec<_>>(),
                 policies.peers.iter().collect::<Vec<_>>())
         };
-        let forward = read(&mut |_| {});
-        let mixed = read(&mut |all| {
+        let forward = read(&|_| {});
+        let mixed = read(&|all| {
             let by = usize::from(seed) % all.len();
             all.rotate_left(by);
             all.reverse();
