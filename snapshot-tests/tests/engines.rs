@@ -22,6 +22,9 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(any::<u8>(), 0..500)
 }
 
+/// Puts numbered texts into another order.
+type Order<'o> = &'o dyn Fn(&mut Vec<(usize, String)>);
+
 fn side(world: &World) -> Side {
     Side::new(&mut SourceMap::new(), &[world.cluster_text()], &world.policy_texts())
 }
@@ -115,7 +118,7 @@ proptest! {
     #[test]
     fn the_order_of_the_objects_changes_nothing(bytes in bytes(), seed in any::<u8>()) {
         let world = one(&bytes);
-        let read = |order: &dyn Fn(&mut Vec<(usize, String)>)| {
+        let read = |order: Order<'_>| {
             let all = world.cluster.iter().chain(&world.policies);
             let mut texts: Vec<(usize, String)> = all.map(ToString::to_string).enumerate().collect();
             order(&mut texts);
