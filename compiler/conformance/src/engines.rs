@@ -3,13 +3,15 @@
 use portcullis_ir::{Direction, EndpointId, FlowPort, PeerRef, Verdict};
 use portcullis_oracle::Oracle;
 use portcullis_sema::cells::Cells;
+use portcullis_sema::ports::coordinate;
 use portcullis_sema::side::Evaluation;
 use portcullis_sema::universe::Input;
+use portcullis_tables::{Image, build};
 use smol_str::SmolStr;
 use std::net::IpAddr;
 
 /// Names of the engines, in the order they are printed.
-pub const NAMES: [&str; 2] = ["oracle", "classes"];
+pub const NAMES: [&str; 3] = ["oracle", "classes", "image"];
 
 /// An address outside the cluster and the DNS names it was learnt for.
 pub type Address = (IpAddr, Vec<SmolStr>);
@@ -54,11 +56,37 @@ impl Engine for Cells<'_, '_> {
     }
 }
 
-/// Asks every engine, in the order of [`NAMES`]. The class engine knows the addresses that it is
-/// told of beforehand, and no others.
+/// The table image, read back: bytes and the universe that numbers its identities.
+struct ImageEngine<'e, 'a> {
+    evaluation: &'e Evaluation<'a>,
+    bytes: Vec<u8>,
+}
+
+impl Engine for ImageEngine<'_, '_> {
+    fn verdict(
+        &self,
+        subject: EndpointId,
+        direction: Direction,
+        peer: &PeerRef,
+        port: FlowPort,
+    ) -> Option<Verdict> {
+        let universe = &self.evaluation.universe;
+        let endpoint = universe.find(0, &PeerRef::Endpoint(subject))?;
+        let identity = universe.find(0, peer)?;
+        let image = Image::parse(&self.bytes).ok()?;
+        let word = image.lookup(endpoint.0, direction, identity.0, coordinate(port)).ok()?;
+        Some(if word.allows() { Verdict::Allowed } else { Verdict::Denied })
+    }
+}
+
+/// Asks every engine, in the order of [`NAMES`]. The class engine and the image know the addresses
+/// that they are told of beforehand, and no others.
 pub fn with_all<T>(input: Input<'_>, addresses: &[Address], ask: impl FnOnce(&[&dyn Engine]) -> T) -> T {
     let oracle = Oracle { policies: input.policies, cluster: input.cluster, options: input.options };
     let evaluation = Evaluation::new(&[input], addresses);
     let cells = Cells::new(&evaluation);
-    ask(&[&oracle, &cells])
+    // An image that cannot be built answers nothing, which counts as disagreement.
+    let bytes = build(&evaluation, None, &|_| String::new()).map(|b| b.bytes).unwrap_or_default();
+    let image = ImageEngine { evaluation: &evaluation, bytes };
+    ask(&[&oracle, &cells, &image])
 }

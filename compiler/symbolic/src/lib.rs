@@ -1,0 +1,1 @@
+//! Proofs over every pod that could exist, every address and every port.
