@@ -200,6 +200,7 @@ impl Cluster {
                 declared: self.declared_tables.intern(Vec::new()),
                 pods: 0,
                 ips: Box::default(),
+                node: None,
                 probes: self.probe_tables.intern(Vec::new()),
             });
         }

@@ -6,8 +6,8 @@
 use ipnet::IpNet;
 use portcullis_ir::peer::{PeerTerm, Reserved, entity_has_external, entity_has_pods, entity_has_reserved};
 use portcullis_ir::{
-    Action, Cluster, Decision, Direction, EnforcementMode, Flow, FlowPort, Options, PeerRef, PolicySet,
-    PortTerm, Ports, Reason, Rule, RuleId, Selector, Subject, Tier, Verdict,
+    Action, Cluster, Decision, Direction, EnforcementId, EnforcementMode, Flow, FlowPort, Options, PeerRef,
+    PolicySet, PortTerm, Ports, Reason, Rule, RuleId, Selector, Subject, Tier, Verdict,
 };
 use portcullis_ir::{Endpoint, EndpointId, LabelSet, Peers};
 use std::net::IpAddr;
@@ -75,16 +75,38 @@ impl Oracle<'_> {
         peer: &PeerRef,
         port: FlowPort,
     ) -> Decision {
-        if self.options.enforcement == EnforcementMode::Never {
-            return allowed(Reason::NotEnforced, Vec::new()); // SEM-5.7
-        }
-        let matched: Vec<(RuleId, &Rule)> = self
+        let selecting: Vec<(RuleId, &Rule)> = self
             .policies
             .rules()
             .filter(|(_, r)| r.direction == direction && self.selects(r.subject, subject))
+            .collect();
+        let matched: Vec<(RuleId, &Rule)> = selecting
+            .into_iter()
             .filter(|(_, r)| self.peers_take_in(&r.peers, peer))
             .filter(|(_, r)| self.ports_take_in(&r.ports, subject, direction, peer, port))
             .collect();
+        let denying: Vec<EnforcementId> = self
+            .policies
+            .enforcements()
+            .filter(|(_, e)| e.direction == direction && e.default_deny && self.selects(e.subject, subject))
+            .map(|(id, _)| id)
+            .collect();
+        self.conclude(subject, direction, peer, &matched, denying)
+    }
+
+    /// What follows once it is known which rules take in a flow, in order of their ids, and which
+    /// enforcements turn default deny on for the subject in that direction.
+    pub fn conclude(
+        &self,
+        subject: EndpointId,
+        direction: Direction,
+        peer: &PeerRef,
+        matched: &[(RuleId, &Rule)],
+        denying: Vec<EnforcementId>,
+    ) -> Decision {
+        if self.options.enforcement == EnforcementMode::Never {
+            return allowed(Reason::NotEnforced, Vec::new()); // SEM-5.7
+        }
         let ids: Vec<RuleId> = matched.iter().map(|(id, _)| *id).collect();
 
         // SEM-6.1: tiers in order.
@@ -119,12 +141,6 @@ impl Oracle<'_> {
             return allowed(Reason::AllowLocalhost, ids);
         }
         // SEM-5.1, SEM-6.5.
-        let denying: Vec<_> = self
-            .policies
-            .enforcements()
-            .filter(|(_, e)| e.direction == direction && e.default_deny && self.selects(e.subject, subject))
-            .map(|(id, _)| id)
-            .collect();
         if !denying.is_empty() || self.always_enforced(subject) {
             let reason = Reason::DefaultDeny(denying);
             return Decision { verdict: Verdict::Denied, reason, matched: ids, redirect: false };
@@ -132,8 +148,8 @@ impl Oracle<'_> {
         allowed(Reason::NotEnforced, ids)
     }
 
-    /// SEM-5.7: mode `always`, and endpoints with the reserved:init label.
-    fn always_enforced(&self, id: EndpointId) -> bool {
+    /// Whether default deny is on with no policy's help (SEM-5.7): mode `always`, and endpoints with the reserved:init label.
+    pub fn always_enforced(&self, id: EndpointId) -> bool {
         self.options.enforcement == EnforcementMode::Always
             || self.labels(id).is_some_and(|l| l.with_key("init").any(|l| l.source == "reserved"))
     }
@@ -146,7 +162,8 @@ impl Oracle<'_> {
         self.policies.selectors.get(id).is_some_and(|s: &Selector| s.matches(labels))
     }
 
-    fn selects(&self, subject: Subject, endpoint: EndpointId) -> bool {
+    /// Whether a subject takes in an endpoint.
+    pub fn selects(&self, subject: Subject, endpoint: EndpointId) -> bool {
         match subject {
             Subject::Endpoints(selector) => {
                 self.labels(endpoint).is_some_and(|l| self.selector_matches(selector, l))
@@ -164,8 +181,9 @@ impl Oracle<'_> {
         }
     }
 
+    /// Whether a peer term takes in a peer (SEM-4).
     #[expect(clippy::match_same_arms, reason = "one arm a rule, in the order of docs/semantics.md")]
-    fn term_takes_in(&self, term: &PeerTerm, peer: &PeerRef) -> bool {
+    pub fn term_takes_in(&self, term: &PeerTerm, peer: &PeerRef) -> bool {
         match (term, peer) {
             (PeerTerm::Labels(s), PeerRef::Endpoint(id)) => {
                 self.labels(*id).is_some_and(|l| self.selector_matches(*s, l))
@@ -193,7 +211,8 @@ impl Oracle<'_> {
         }
     }
 
-    fn ports_take_in(
+    /// Whether a rule's ports take in what a flow carries (SEM-2.6 to SEM-2.8, SEM-7.4).
+    pub fn ports_take_in(
         &self,
         ports: &Ports,
         subject: EndpointId,

@@ -136,30 +136,69 @@ impl<'b> Image<'b> {
         identity: u32,
         coordinate: u32,
     ) -> Result<Word, ImageError> {
-        let (endpoint, identity, coordinate) = (endpoint as usize, identity as usize, coordinate as usize);
+        let subject = self.subject(endpoint, d)?;
+        let class = self.peer_class(identity)?;
+        let atom = self.atom(coordinate)?;
+        let row = self.row(subject, class)?;
+        self.word(row, atom)
+    }
+
+    /// The subject class of an endpoint in a direction.
+    pub fn subject(&self, endpoint: u32, d: Direction) -> Result<usize, ImageError> {
         let side = usize::from(d == Direction::Egress);
-        let subject = self.u16(Section::SubjectOf, endpoint * 2 + side)?;
+        let subject = self.u16(Section::SubjectOf, endpoint as usize * 2 + side)?;
         if subject == usize::from(abi::NO_SUBJECT) {
             return Err(ImageError::NoSubject);
         }
-        let class = self.u16(Section::PeerClass, identity)?;
+        Ok(subject)
+    }
+
+    /// The peer class of an identity.
+    pub fn peer_class(&self, identity: u32) -> Result<usize, ImageError> {
+        self.u16(Section::PeerClass, identity as usize)
+    }
+
+    /// The port atom of a coordinate.
+    pub fn atom(&self, coordinate: u32) -> Result<usize, ImageError> {
+        let coordinate = coordinate as usize;
         let page = self.u16(Section::PortDirectory, coordinate / abi::PORT_PAGE)?;
-        let atom = self.u16(Section::PortPages, page * abi::PORT_PAGE + coordinate % abi::PORT_PAGE)?;
+        self.u16(Section::PortPages, page * abi::PORT_PAGE + coordinate % abi::PORT_PAGE)
+    }
+
+    /// The row of a subject class about a peer class.
+    pub fn row(&self, subject: usize, class: usize) -> Result<usize, ImageError> {
         let directory = self.u32(Section::Subjects, subject * 2)?;
         let locals = self.u32(Section::Subjects, subject * 2 + 1)?;
         if class / abi::PAIR_PAGE >= self.pair_pages {
             return Err(ImageError::Index(Section::PeerClass));
         }
-        let page = self.u16(Section::PairDirectory, directory + class / abi::PAIR_PAGE)?;
+        let page = self.u16(Section::PairDirectory, directory.saturating_add(class / abi::PAIR_PAGE))?;
         let local = self.u16(Section::PairPages, page * abi::PAIR_PAGE + class % abi::PAIR_PAGE)?;
-        let row = self.u16(Section::Locals, locals + local)?;
+        self.u16(Section::Locals, locals.saturating_add(local))
+    }
+
+    /// The verdict word of a row at a port atom.
+    pub fn word(&self, row: usize, atom: usize) -> Result<Word, ImageError> {
         if atom / abi::ROW_PAGE >= self.row_pages {
             return Err(ImageError::Index(Section::PortPages));
         }
-        let page = self.u16(Section::RowDirectory, row * self.row_pages + atom / abi::ROW_PAGE)?;
+        let page = self.u16(
+            Section::RowDirectory,
+            row.saturating_mul(self.row_pages).saturating_add(atom / abi::ROW_PAGE),
+        )?;
         let at = self.u16(Section::RowPages, page * abi::ROW_PAGE + atom % abi::ROW_PAGE)?;
         let word = u32_at(self.section(Section::Words), at * 4).ok_or(ImageError::Index(Section::Words))?;
         Ok(Word(word))
+    }
+
+    /// One of the header's counts: an offset of [`portcullis_abi::header`].
+    pub fn count(&self, at: usize) -> usize {
+        u32_at(self.bytes, at).unwrap_or_default() as usize
+    }
+
+    /// The lines of the causes, by number; none if the section is no text.
+    pub fn causes(&self) -> Vec<&'b str> {
+        std::str::from_utf8(self.section(Section::Causes)).map(|t| t.lines().collect()).unwrap_or_default()
     }
 
     /// The cause's line.

@@ -42,6 +42,7 @@ pub(super) fn build(layers: &[&Facts], options: &Options) -> Cluster {
                 .intern(facts.declared.get(fact.declared).cloned().unwrap_or_default()),
             pods: fact.pods,
             ips: fact.ips.clone(),
+            node: fact.node.clone(),
             probes: c.probe_tables.intern(facts.probes.get(fact.probes).cloned().unwrap_or_default()),
         };
         c.endpoints.push(endpoint);
@@ -103,26 +104,28 @@ fn context(layers: &[&Facts], c: &mut Cluster) {
 /// The facts that become endpoints, in order of namespace and name. A CiliumEndpoint counts where no
 /// pod of its name is given, a template where no pod of its workload is.
 fn endpoints<'f>(layers: &[&'f Facts], c: &mut Cluster) -> Vec<Placed<'f>> {
-    let mut all: Vec<(SmolStr, Placed<'f>)> = Vec::new();
+    // Templates of one name may be of several kinds: a Job and a CronJob, say.
+    let kind = |l: &Facts, f: &PodFact| match f.origin {
+        PodOrigin::Template => workload(l, f).kind,
+        PodOrigin::Pod | PodOrigin::CiliumEndpoint => SmolStr::default(),
+    };
+    let mut all: Vec<(SmolStr, SmolStr, Placed<'f>)> = Vec::new();
     for (at, facts) in layers.iter().enumerate() {
-        all.extend(facts.pods.iter().map(|f| (name(facts, f.namespace), (at, f))));
+        all.extend(facts.pods.iter().map(|f| (name(facts, f.namespace), kind(facts, f), (at, f))));
     }
     // A stable sort keeps the order of addition, in which the last of a name wins.
-    let kind = |at: usize, f: &PodFact| {
-        let kind = layers.get(at).map(|l| workload(l, f).kind).unwrap_or_default();
-        if f.origin == PodOrigin::Template { kind } else { SmolStr::default() }
-    };
-    all.sort_by(|(ns, (_, f)), (other, (_, g))| (ns, &f.name, f.origin).cmp(&(other, &g.name, g.origin)));
+    all.sort_by(|(ns, kind, (_, f)), (other, other_kind, (_, g))| {
+        (ns, &f.name, f.origin, kind).cmp(&(other, &g.name, g.origin, other_kind))
+    });
     let mut latest: Vec<(SmolStr, Placed<'f>)> = Vec::with_capacity(all.len());
-    for (ns, (at, f)) in all {
-        let same = |(n, (a, g)): &(SmolStr, Placed<'f>)| {
-            *n == ns && g.name == f.name && g.origin == f.origin && kind(*a, g) == kind(at, f)
-        };
-        // Templates of one name and several kinds lie next to each other: a Job and a CronJob, say.
-        match latest.iter_mut().rev().take(8).find(|l| same(l)) {
-            Some(slot) => *slot = (ns, (at, f)),
-            None => latest.push((ns, (at, f))),
+    let mut last: Option<(SmolStr, SmolStr, PodOrigin, SmolStr)> = None;
+    for (ns, kind, (at, f)) in all {
+        let this = Some((ns.clone(), f.name.clone(), f.origin, kind));
+        if this == last {
+            latest.pop();
         }
+        last = this;
+        latest.push((ns, (at, f)));
     }
     let mut covered: BTreeSet<Workload> = BTreeSet::new();
     let mut named: BTreeSet<(SmolStr, &SmolStr)> = BTreeSet::new();
@@ -204,6 +207,7 @@ fn bare_identities(layers: &[&Facts], c: &mut Cluster) {
             declared: c.declared_tables.intern(Vec::new()),
             pods: 1,
             ips: Box::default(),
+            node: None,
             probes: c.probe_tables.intern(Vec::new()),
         };
         c.endpoints.push(endpoint);

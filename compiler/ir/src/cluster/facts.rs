@@ -34,6 +34,7 @@ pub(super) struct PodFact {
     /// Index in [`Facts::probes`].
     pub(super) probes: u32,
     pub(super) ips: Box<[IpAddr]>,
+    pub(super) node: Option<SmolStr>,
     /// Pods it stands for; 0 for a pod that is no endpoint.
     pub(super) pods: u32,
     pub(super) host_network: bool,
@@ -167,6 +168,7 @@ impl Facts {
             declared: self.declared.intern(declared_ports(&pod.ports)),
             probes: self.probes.intern(probes),
             ips,
+            node: pod.node.clone(),
             pods,
             host_network: pod.host_network,
         };
@@ -192,6 +194,7 @@ impl Facts {
             declared: self.declared.intern(declared_ports(&ep.ports)),
             probes: self.probes.intern(Vec::new()),
             ips: ep.ips.as_slice().into(),
+            node: None,
             pods: 1,
             host_network: false,
         };

@@ -56,6 +56,8 @@ pub struct Endpoint {
     pub pods: u32,
     /// Its addresses, where known.
     pub ips: Box<[IpAddr]>,
+    /// The node it runs on, where known.
+    pub node: Option<SmolStr>,
     /// Ports its containers declare, named or not: index into [`Cluster::declared_tables`].
     pub declared: u32,
     /// Ports the kubelet probes: index into [`Cluster::probe_tables`].
