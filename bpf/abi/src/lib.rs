@@ -70,7 +70,7 @@ pub mod header {
 }
 
 /// Sections in the order of the header's table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(usize)]
 pub enum Section {
     /// u16 a identity: its peer class.

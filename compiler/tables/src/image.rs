@@ -8,7 +8,7 @@ use portcullis_abi::{self as abi, Section, header, word};
 use portcullis_ir::Direction;
 
 /// Why bytes are no image, or an image gives no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum ImageError {
     /// Shorter than a header, or than the size that the header gives.
     #[error("the image is cut short: {have} of {need} bytes")]
