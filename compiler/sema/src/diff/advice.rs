@@ -4,9 +4,10 @@ use super::model::{Cause, Finding, FindingKind, PolicyChanges, PolicyRef, RuleRe
 use crate::describe::PeerGroup;
 use crate::ports::PortSet;
 use crate::side::Evaluation;
-use crate::universe::NodeKind;
+use crate::universe::Group;
 use portcullis_diag::ObjectRef;
 use portcullis_ir::{Action, Direction, FlowPort, L4, Verdict, Workload};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 /// Sources or destinations named in a patch; more are left to `suggest`-like tools and the reader.
@@ -125,8 +126,12 @@ fn cilium_patch(
     let mut out = format!("{section}:\n");
     if !peers.workloads.is_empty() {
         let _ = writeln!(out, "- {verb}Endpoints:");
+        let mut seen = BTreeSet::new();
         for (w, _) in &peers.workloads {
             let Some(labels) = labels_of(e, w) else { return String::new() };
+            if !seen.insert((w.namespace.clone(), labels.clone())) {
+                continue;
+            }
             let _ = writeln!(out, "  - matchLabels:");
             for (k, v) in labels {
                 let _ = writeln!(out, "      {k}: {}", quoted(&v));
@@ -153,17 +158,42 @@ fn is_entity(text: &str) -> bool {
     matches!(text, "world" | "host" | "remote-node" | "kube-apiserver" | "health" | "ingress")
 }
 
-/// The labels by which people tell a workload from others, from its first pod.
+/// The labels by which people tell a workload from others of its namespace: one if one is enough,
+/// else all that are given of the usual ones.
 fn labels_of(e: &Evaluation<'_>, w: &Workload) -> Option<Vec<(String, String)>> {
-    const TELLING: [&str; 5] = ["app", "app.kubernetes.io/name", "k8s-app", "name", "component"];
-    let group = e.universe.iter().find_map(|(_, n)| match n {
-        NodeKind::Group(g) if g.workloads.iter().any(|(x, _)| x == w) => Some(g),
-        _ => None,
-    })?;
-    let (identity, _) = group.on.last().copied().flatten()?;
-    let labels = e.sides.last()?.input.cluster.labels(identity)?;
-    let key = TELLING.iter().find(|k| labels.k8s(k).is_some())?;
-    Some(vec![((*key).to_owned(), labels.k8s(key)?.to_owned())])
+    const TELLING: [&str; 7] = [
+        "app",
+        "app.kubernetes.io/name",
+        "k8s-app",
+        "name",
+        "component",
+        "app.kubernetes.io/component",
+        "tier",
+    ];
+    let side = e.sides.last()?;
+    let labels_in = |g: &Group| {
+        let (identity, _) = g.on.last().copied().flatten()?;
+        side.input.cluster.labels(identity)
+    };
+    let of_namespace = |g: &&Group| g.workloads.iter().any(|(x, _)| x.namespace == w.namespace);
+    let mine = |g: &Group| g.workloads.iter().any(|(x, _)| x == w);
+    let labels = e.universe.groups().map(|(_, g)| g).find(|g| mine(g)).and_then(labels_in)?;
+    let given: Vec<(&str, &str)> = TELLING.iter().filter_map(|k| labels.k8s(k).map(|v| (*k, v))).collect();
+    let tells = |(k, v): &(&str, &str)| {
+        e.universe
+            .groups()
+            .map(|(_, g)| g)
+            .filter(of_namespace)
+            .filter(|g| !mine(g))
+            .filter_map(labels_in)
+            .all(|l| l.k8s(k) != Some(*v))
+    };
+    let chosen = match given.iter().find(|l| tells(l)) {
+        Some(one) => vec![*one],
+        None => given,
+    };
+    let owned: Vec<_> = chosen.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    (!owned.is_empty()).then_some(owned)
 }
 
 /// `toPorts` lines, or none where every port is meant.

@@ -4,7 +4,7 @@ use super::model::{Cause, PolicyRef, RuleRef, SideVerdict};
 use crate::row::{Cell, Fallback, Why};
 use crate::side::Evaluation;
 use crate::universe::NodeId;
-use portcullis_ir::{Direction, EnforcementId, PolicySet, RuleId};
+use portcullis_ir::{Direction, EnforcementId, PolicySet, RuleId, Subject};
 
 /// A rule with its policy and place.
 pub fn rule_ref(set: &PolicySet, id: RuleId) -> Option<RuleRef> {
@@ -47,6 +47,17 @@ pub(super) fn source(e: &Evaluation<'_>, side: usize, d: Direction, subject: Nod
     }
 }
 
+/// How many groups an enforcement selects.
+fn breadth(e: &Evaluation<'_>, side: usize, id: EnforcementId) -> usize {
+    e.sides
+        .get(side)
+        .and_then(|s| match s.input.policies.enforcement(id)?.subject {
+            Subject::Endpoints(selector) => s.subjects.get(selector as usize),
+            Subject::Host(_) => None,
+        })
+        .map_or(0, |groups| groups.count_ones(..))
+}
+
 /// A cell as a report says it.
 pub(super) fn side_verdict(e: &Evaluation<'_>, side: usize, cell: &Cell, source: &Source) -> SideVerdict {
     let set = e.sides.get(side).map(|s| s.input.policies);
@@ -55,6 +66,9 @@ pub(super) fn side_verdict(e: &Evaluation<'_>, side: usize, cell: &Cell, source:
             Cause::Rules(ids.iter().filter_map(|id| set.and_then(|s| rule_ref(s, *id))).collect())
         }
         Source::DefaultDeny(ids) => {
+            // The policy that is about the fewest endpoints is the one to look at first.
+            let mut ids = ids.clone();
+            ids.sort_by_key(|id| breadth(e, side, *id));
             Cause::DefaultDeny(ids.iter().filter_map(|id| set.and_then(|s| policy_ref(s, *id))).collect())
         }
         Source::Localhost => Cause::Localhost,
