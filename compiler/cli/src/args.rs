@@ -1,5 +1,7 @@
 //! The command line: what can be asked, and with which settings.
 
+use crate::commands::prove::ProveArgs;
+use crate::solver::SolverArgs;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use portcullis_ir::{EnforcementMode, Options};
@@ -13,7 +15,7 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(name = "portcullis", version, max_term_width = 100, propagate_version = true)]
 #[command(after_help = "Exit codes: 0 clean, 1 findings (see --fail-on), 2 bad usage or unreadable input, \
-                        70 internal error.")]
+                        3 a proof that was not finished, 70 internal error.")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -32,6 +34,8 @@ pub(crate) enum Command {
     Explain(ExplainArgs),
     /// List who can talk to whom
     Reach(ReachArgs),
+    /// Prove or refute claims about every pod that could exist, with z3
+    Prove(ProveArgs),
     /// Show the page of a diagnostic code
     ExplainCode(ExplainCodeArgs),
     /// Write a completion script for a shell
@@ -78,6 +82,11 @@ pub(crate) struct DiffArgs {
     /// Namespaces, pods, services and other policies of the cluster: a file or folder
     #[arg(long, value_name = "FILE|DIR")]
     pub(crate) cluster: Vec<PathBuf>,
+    /// Ask z3 whether any pod that could exist, any address and any port sees a difference
+    #[arg(long)]
+    pub(crate) symbolic: bool,
+    #[command(flatten)]
+    pub(crate) solver: SolverArgs,
 }
 
 /// `explain`.

@@ -13,6 +13,8 @@ pub(crate) enum Exit {
     Findings,
     /// Bad usage, or input that could not be read.
     Usage,
+    /// A proof that was not finished in time.
+    Undecided,
     /// A defect of this program.
     Internal,
 }
@@ -23,6 +25,7 @@ impl From<Exit> for ExitCode {
             Exit::Clean => 0,
             Exit::Findings => 1,
             Exit::Usage => 2,
+            Exit::Undecided => 3,
             Exit::Internal => 70,
         })
     }
@@ -46,6 +49,11 @@ impl Failure {
     pub(crate) fn new(message: impl Into<String>, help: impl Into<String>) -> Self {
         let problem = Problem { code: None, message: message.into(), help: Some(help.into()) };
         Self { problems: vec![problem] }
+    }
+
+    /// Several at once.
+    pub(crate) fn all(list: Vec<Self>) -> Self {
+        Self { problems: list.into_iter().flat_map(|f| f.problems).collect() }
     }
 
     /// Findings about the input that leave nothing to work on.

@@ -15,6 +15,7 @@ mod load;
 mod output;
 mod resolve;
 mod session;
+mod solver;
 
 use clap::Parser as _;
 use exit::Exit;

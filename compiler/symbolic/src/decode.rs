@@ -89,6 +89,12 @@ fn simplify(space: &Space<'_>, goal: TermId, a: &mut Assignment) {
     for (protocol, number) in ports {
         let done = attempt(space, goal, a, |a| {
             a.set(space.flow.protocol, protocol);
+            // A named port of that number goes along.
+            for v in &space.flow.to.ports {
+                if a.get(*v) == now && number > 0 {
+                    a.set(*v, number);
+                }
+            }
             a.set(space.flow.number, number);
         });
         if done {
@@ -227,6 +233,11 @@ fn possible(space: &Space<'_>, goal: TermId, a: &Assignment, end: &End) -> Witne
         let code = a.get(*v);
         if code != ABSENT {
             let value = l.value(code).cloned().unwrap_or_else(|| l.other());
+            if world::is_namespace(l) {
+                // A namespace's own name stands on its pods twice.
+                let key = format!("{NAMESPACE_LABELS}.kubernetes.io/metadata.name");
+                labels.push(Label::k8s(key, value.clone()));
+            }
             labels.push(Label { key: l.key.clone(), source: l.source.clone(), value });
         }
     }
@@ -241,19 +252,30 @@ fn possible(space: &Space<'_>, goal: TermId, a: &Assignment, end: &End) -> Witne
     WitnessEnd { who: Who::Pod(LabelSet::new(labels), ports), words }
 }
 
-/// Whether some other value of a variable would not do.
-fn matters(
+/// Which of some values of a variable would not do.
+fn barred(
     space: &Space<'_>,
     goal: TermId,
     a: &Assignment,
     v: VarId,
     others: impl Iterator<Item = u128>,
-) -> bool {
-    others.filter(|n| *n != a.get(v)).any(|n| {
-        let mut other = a.clone();
-        other.set(v, n);
-        !space.holds(goal, &other)
-    })
+) -> Vec<u128> {
+    others
+        .filter(|n| *n != a.get(v))
+        .filter(|n| {
+            let mut other = a.clone();
+            other.set(v, *n);
+            !space.holds(goal, &other)
+        })
+        .collect()
+}
+
+const ANY: &str = " of any value";
+
+/// The values that a label must not have.
+fn other_than(l: &LabelSymbol, barred: &[u128]) -> String {
+    let names: Vec<&str> = barred.iter().filter_map(|n| l.value(*n)).map(SmolStr::as_str).collect();
+    if names.is_empty() { ANY.to_owned() } else { format!(" other than {}", names.join(" and ")) }
 }
 
 fn words(space: &Space<'_>, goal: TermId, a: &Assignment, end: &End, ports: &[(SmolStr, L4, u16)]) -> String {
@@ -261,11 +283,11 @@ fn words(space: &Space<'_>, goal: TermId, a: &Assignment, end: &End, ports: &[(S
         (Vec::new(), Vec::new(), String::new(), Vec::new());
     for (l, v) in space.words.labels.iter().zip(&end.labels) {
         let code = a.get(*v);
-        let told = || matters(space, goal, a, *v, ABSENT..=l.top());
+        let told = || !barred(space, goal, a, *v, ABSENT..=l.top()).is_empty();
         let value = match l.value(code) {
             Some(value) => format!("={value}"),
-            None if code == OTHER && l.values.is_empty() => " of any value".to_owned(),
-            None => format!(" other than {}", l.values.join(", ")),
+            None if code == OTHER => other_than(l, &barred(space, goal, a, *v, OTHER..=l.top())),
+            None => String::new(),
         };
         let key = match l.key.strip_prefix(NAMESPACE_LABELS).and_then(|k| k.strip_prefix('.')) {
             Some(k) if world::is_of_namespace(l) => k.to_owned(),
@@ -275,12 +297,13 @@ fn words(space: &Space<'_>, goal: TermId, a: &Assignment, end: &End, ports: &[(S
         if world::is_namespace(l) {
             inside = match l.value(code) {
                 Some(name) => format!(" in namespace {name}"),
-                None if l.values.is_empty() || !told() => " in any namespace".to_owned(),
-                None => format!(" in a namespace other than {}", l.values.join(", ")),
+                None if value == ANY => " in any namespace".to_owned(),
+                None => format!(" in a namespace{value}"),
             };
         } else if l.key == CLUSTER {
         } else if l.key == SERVICE_ACCOUNT {
-            if told() {
+            // Every pod has one.
+            if value != ANY {
                 with.push(format!("service account{}", value.replacen('=', " ", 1)));
             }
         } else if world::is_of_namespace(l) {

@@ -1,6 +1,7 @@
 //! `diff`: which flows a change denies and allows.
 
 mod sides;
+mod symbolic;
 
 use super::{diagnostics_fail, fails_on, in_order, is_unreadable, progress, read_cluster};
 use crate::args::{DiffArgs, FailOn, FormatName, Global};
@@ -26,6 +27,9 @@ const DEFAULT: [FailOn; 2] = [FailOn::Denied, FailOn::Error];
 
 /// Runs the command.
 pub(crate) fn run(args: &DiffArgs, global: &Global) -> Result<Exit, Failure> {
+    if args.symbolic {
+        return symbolic::run(args, global);
+    }
     output::check_format(global, "diff", &FORMATS)?;
     let options = global.options();
     progress(global, "reading …");

@@ -5,6 +5,7 @@ mod completions;
 mod diff;
 mod explain;
 mod explain_code;
+pub(crate) mod prove;
 mod reach;
 
 use crate::args::{Cli, Command, FailOn, Global};
@@ -25,6 +26,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, Failure> {
         Command::Diff(args) => diff::run(args, &cli.global),
         Command::Explain(args) => explain::run(args, &cli.global),
         Command::Reach(args) => reach::run(args, &cli.global),
+        Command::Prove(args) => prove::run(args, &cli.global),
         Command::ExplainCode(args) => explain_code::run(args, &cli.global),
         Command::Completions { shell } => {
             completions::completions(*shell);
