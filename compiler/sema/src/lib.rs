@@ -15,6 +15,7 @@ pub mod diff;
 pub mod index;
 pub mod lint;
 pub mod names;
+mod outside;
 pub mod ports;
 pub mod reach;
 pub mod regions;

@@ -49,6 +49,19 @@ pub struct Cell {
     pub why: Why,
     /// What a proxy goes on to decide, in canonical text; `None` where the flow is not redirected.
     pub l7: Option<String>,
+    /// A deciding rule asks for authentication before traffic flows (SEM-2.12).
+    pub authenticates: bool,
+}
+
+impl Cell {
+    /// Everything that is asked of an allowed flow beyond L4, in words.
+    pub fn asks(&self) -> Option<String> {
+        match (&self.l7, self.authenticates) {
+            (Some(l7), true) => Some(format!("{l7}; authentication")),
+            (None, true) => Some("authentication".to_owned()),
+            (l7, false) => l7.clone(),
+        }
+    }
 }
 
 /// Cells in order of their first coordinate; together they cover all traffic.
@@ -142,10 +155,12 @@ fn decide(rules: &[(u32, &Meaning)], fallback: Fallback) -> Cell {
             rest.iter().take_while(|(_, m)| m.precedence == level).map(|(id, _)| *id).collect();
         let verdict = if level.2 == Action::Deny { Verdict::Denied } else { Verdict::Allowed };
         let l7 = (verdict == Verdict::Allowed).then(|| l7_of(rest, level)).flatten();
-        return Cell { verdict, why: Why::Rules(deciding), l7 };
+        let authenticates = verdict == Verdict::Allowed
+            && rest.iter().take_while(|(_, m)| m.precedence == level).any(|(_, m)| m.authenticates);
+        return Cell { verdict, why: Why::Rules(deciding), l7, authenticates };
     }
     let verdict = if fallback == Fallback::DefaultDeny { Verdict::Denied } else { Verdict::Allowed };
-    Cell { verdict, why: Why::Fallback(fallback), l7: None }
+    Cell { verdict, why: Why::Fallback(fallback), l7: None, authenticates: false }
 }
 
 /// What the proxy decides: the union of what the deciding rules ask (SEM-6.8).

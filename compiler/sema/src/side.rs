@@ -1,12 +1,13 @@
 //! Each side of a comparison, with every selector evaluated once over the universe.
 
 use crate::index::LabelIndex;
+use crate::outside::Outside;
 use crate::row::{Fallback, Meaning};
 use crate::universe::{Input, NodeId, NodeKind, Universe};
 use fixedbitset::FixedBitSet;
 use portcullis_ir::cluster::NamedPort;
 use portcullis_ir::intern::Interner;
-use portcullis_ir::peer::{PeerTerm, entity_has_external, entity_has_pods, entity_has_reserved};
+use portcullis_ir::peer::PeerTerm;
 use portcullis_ir::{
     Direction, EnforcementId, EnforcementMode, LabelSet, Peers, PortTerm, Ports, Reserved, RuleId, Subject,
 };
@@ -132,6 +133,7 @@ impl<'a> Evaluation<'a> {
             }
             slot.clone().unwrap_or_default()
         };
+        let outside = Outside::new(&self.universe);
         let terms: Vec<FixedBitSet> = input
             .policies
             .peers
@@ -140,12 +142,8 @@ impl<'a> Evaluation<'a> {
                 PeerTerm::Labels(s) => select(*s),
                 PeerTerm::Nodes(_) => FixedBitSet::with_capacity(nodes),
                 other => {
-                    let mut bits = FixedBitSet::with_capacity(nodes);
-                    for (id, n) in self.universe.iter() {
-                        if exists.contains(id.index()) && takes_in(other, n) {
-                            bits.insert(id.index());
-                        }
-                    }
+                    let mut bits = outside.select(&self.universe, other);
+                    bits.intersect_with(&exists);
                     bits
                 }
             })
@@ -317,36 +315,5 @@ fn asks_for_names(m: &Meaning) -> bool {
     match &m.ports {
         Ports::All => false,
         Ports::Of(terms) => terms.iter().any(|t| matches!(t, PortTerm::Named(..))),
-    }
-}
-
-/// Whether a term that is not about labels takes in a node.
-fn takes_in(term: &PeerTerm, node: &NodeKind) -> bool {
-    match (term, node) {
-        (PeerTerm::Entity(e), NodeKind::Group(_)) => entity_has_pods(*e),
-        (PeerTerm::Entity(e), NodeKind::Reserved(r)) => entity_has_reserved(*e, *r),
-        (PeerTerm::Entity(e), NodeKind::Region(r)) => entity_has_external(*e, r.example.is_ipv6()),
-        (PeerTerm::Entity(e), NodeKind::Name(_)) => entity_has_external(*e, false),
-        (PeerTerm::Entity(e), NodeKind::Address(ip, _)) => entity_has_external(*e, ip.is_ipv6()),
-        (PeerTerm::Cidr { net, except }, NodeKind::Region(r)) => {
-            net.contains(&r.example) && !except.iter().any(|e| e.contains(&r.example))
-        }
-        (PeerTerm::Cidr { net, except }, NodeKind::Address(ip, _)) => {
-            net.contains(ip) && !except.iter().any(|e| e.contains(ip))
-        }
-        // A family's world is its /0 (SEM-4.4).
-        (PeerTerm::Cidr { net, .. }, NodeKind::Reserved(r)) => {
-            net.prefix_len() == 0
-                && match r {
-                    Reserved::WorldIpv4 => net.addr().is_ipv4(),
-                    Reserved::WorldIpv6 => net.addr().is_ipv6(),
-                    _ => false,
-                }
-        }
-        // A name's address is one that only the whole of IPv4 names.
-        (PeerTerm::Cidr { net, .. }, NodeKind::Name(_)) => net.prefix_len() == 0 && net.addr().is_ipv4(),
-        (PeerTerm::Fqdn(f), NodeKind::Name(n)) => f.matches(&n.example),
-        (PeerTerm::Fqdn(f), NodeKind::Address(_, names)) => names.iter().any(|n| f.matches(n)),
-        _ => false,
     }
 }

@@ -10,7 +10,7 @@ use portcullis_ir::{Action, Direction, FlowPort, L4, Verdict, Workload};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-/// Sources or destinations named in a patch; more are left to `suggest`-like tools and the reader.
+/// Sources or destinations named in a patch; more are left to the reader.
 const NAMED: usize = 4;
 
 /// Help in words, and YAML to add if there is a simple one.
@@ -159,7 +159,7 @@ fn is_entity(text: &str) -> bool {
 }
 
 /// The labels by which people tell a workload from others of its namespace: one if one is enough,
-/// else all that are given of the usual ones.
+/// else all that are given of the usual ones, if those are enough. A patch must not open more.
 fn labels_of(e: &Evaluation<'_>, w: &Workload) -> Option<Vec<(String, String)>> {
     const TELLING: [&str; 7] = [
         "app",
@@ -179,18 +179,19 @@ fn labels_of(e: &Evaluation<'_>, w: &Workload) -> Option<Vec<(String, String)>> 
     let mine = |g: &Group| g.workloads.iter().any(|(x, _)| x == w);
     let labels = e.universe.groups().map(|(_, g)| g).find(|g| mine(g)).and_then(labels_in)?;
     let given: Vec<(&str, &str)> = TELLING.iter().filter_map(|k| labels.k8s(k).map(|v| (*k, v))).collect();
-    let tells = |(k, v): &(&str, &str)| {
+    let tell = |wanted: &[(&str, &str)]| {
         e.universe
             .groups()
             .map(|(_, g)| g)
             .filter(of_namespace)
             .filter(|g| !mine(g))
             .filter_map(labels_in)
-            .all(|l| l.k8s(k) != Some(*v))
+            .all(|l| wanted.iter().any(|(k, v)| l.k8s(k) != Some(*v)))
     };
-    let chosen = match given.iter().find(|l| tells(l)) {
+    let chosen = match given.iter().find(|l| tell(std::slice::from_ref(l))) {
         Some(one) => vec![*one],
-        None => given,
+        None if tell(&given) => given,
+        None => return None,
     };
     let owned: Vec<_> = chosen.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
     (!owned.is_empty()).then_some(owned)

@@ -74,5 +74,5 @@ pub(super) fn side_verdict(e: &Evaluation<'_>, side: usize, cell: &Cell, source:
         Source::Localhost => Cause::Localhost,
         Source::NotEnforced => Cause::NotEnforced,
     };
-    SideVerdict { verdict: cell.verdict, cause, l7: cell.l7.clone() }
+    SideVerdict { verdict: cell.verdict, cause, l7: cell.asks() }
 }

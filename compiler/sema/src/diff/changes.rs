@@ -139,7 +139,7 @@ fn same_effect(a: &Rc<Row>, b: &Rc<Row>) -> bool {
 }
 
 fn same_cell(a: &Cell, b: &Cell) -> bool {
-    a.verdict == b.verdict && a.l7 == b.l7
+    a.verdict == b.verdict && a.l7 == b.l7 && a.authenticates == b.authenticates
 }
 
 /// Both rows cut at each other's boundaries.
@@ -310,7 +310,7 @@ impl Finder<'_, '_, '_> {
         SideKey::Differs(Box::new(Differs {
             verdicts: (b.verdict, h.verdict),
             sources: (source(self.e, BASE, d, subject, b), source(self.e, HEAD, d, subject, h)),
-            l7: (b.l7.clone(), h.l7.clone()),
+            l7: (b.asks(), h.asks()),
         }))
     }
 }

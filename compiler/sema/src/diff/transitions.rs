@@ -99,7 +99,14 @@ fn peers(
         for ((subject, ports), peers) in hits {
             if subjects.contains(subject.index()) {
                 let all = ports.complement().is_empty();
-                (if all { &mut wholly } else { &mut partly }).union_with(peers);
+                let list = if all { &mut wholly } else { &mut partly };
+                let single = e.universe.group(*subject).is_some_and(|g| g.pods == 1);
+                let among = list.contains(subject.index());
+                list.union_with(peers);
+                if single && !among {
+                    // A pod reaching itself passes (SEM-7.2).
+                    list.set(subject.index(), false);
+                }
             }
         }
     }
