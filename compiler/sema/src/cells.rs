@@ -38,6 +38,9 @@ pub struct Cells<'e, 'a> {
     host: Option<NodeId>,
 }
 
+/// Rules of a class up to which its peers are split rule by rule.
+const FEW: usize = 128;
+
 /// Rules that fit one mask.
 const MASKED: usize = 64;
 
@@ -73,6 +76,18 @@ impl<'e, 'a> Cells<'e, 'a> {
     fn partition(&self, side: usize, d: Direction, class: u32) -> Vec<Part> {
         let e = self.evaluation;
         let Some(class) = e.classes.get(class) else { return Vec::new() };
+        let parts = if class.rules.len() <= FEW { self.split(class) } else { self.gather(class) };
+        let mut out = Vec::with_capacity(parts.len());
+        for (bits, rules) in parts {
+            self.finish(side, d, class, bits, &rules, &mut out);
+        }
+        out.sort_by_key(|p: &Part| p.peers.minimum());
+        out
+    }
+
+    /// Splits all peers by one rule after the other: bit sets all the way, for the usual few rules.
+    fn split(&self, class: &SubjectClass) -> Vec<(FixedBitSet, Vec<u32>)> {
+        let e = self.evaluation;
         let nodes = e.universe.len();
         let mut all = FixedBitSet::with_capacity(nodes);
         all.insert_range(..);
@@ -98,12 +113,35 @@ impl<'e, 'a> Cells<'e, 'a> {
             }
             parts = next;
         }
-        let mut out = Vec::with_capacity(parts.len());
-        for (bits, rules) in parts {
-            self.finish(side, d, class, bits, &rules, &mut out);
+        parts
+    }
+
+    /// Notes at each peer which rules take it in, and gathers peers with equal notes: for a subject of
+    /// very many rules, most of which are about few peers.
+    fn gather(&self, class: &SubjectClass) -> Vec<(FixedBitSet, Vec<u32>)> {
+        let e = self.evaluation;
+        let nodes = e.universe.len();
+        let mut rules_at: Vec<Vec<u32>> = vec![Vec::new(); nodes];
+        for id in &class.rules {
+            let Some(peers) = e.meanings.get(*id).and_then(|m| e.peer_sets.get(m.peers)) else { continue };
+            for n in peers.ones() {
+                if let Some(rules) = rules_at.get_mut(n) {
+                    rules.push(*id);
+                }
+            }
         }
-        out.sort_by_key(|p: &Part| p.peers.minimum());
-        out
+        let mut index: FxHashMap<Vec<u32>, usize> = FxHashMap::default();
+        let mut parts: Vec<(FixedBitSet, Vec<u32>)> = Vec::new();
+        for (n, rules) in rules_at.into_iter().enumerate() {
+            let at = *index.entry(rules.clone()).or_insert_with(|| {
+                parts.push((FixedBitSet::with_capacity(nodes), rules));
+                parts.len() - 1
+            });
+            if let Some((bits, _)) = parts.get_mut(at) {
+                bits.insert(n);
+            }
+        }
+        parts
     }
 
     /// Splits off what differs within a part for reasons other than rules: the host's own fallback,

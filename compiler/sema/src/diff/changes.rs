@@ -8,7 +8,7 @@
 use super::cause::{Source, source};
 use super::model::FindingKind;
 use super::{BASE, HEAD};
-use crate::cells::Cells;
+use crate::cells::{Cells, Part};
 use crate::describe::is_shown;
 use crate::ports::PortSet;
 use crate::row::{Cell, Row};
@@ -117,21 +117,40 @@ fn shown(e: &Evaluation<'_>) -> FixedBitSet {
 fn compare(cells: &Cells<'_, '_>, d: Direction, base: u32, head: u32, shown: &FixedBitSet) -> Differing {
     let before = cells.parts(BASE, d, base);
     let after = cells.parts(HEAD, d, head);
-    let mut out = Vec::new();
-    for b in before.iter() {
-        for h in after.iter() {
-            if same_effect(&b.row, &h.row) {
-                continue;
-            }
-            let mut peers = b.peers.clone();
-            peers.intersect_with(&h.peers);
-            peers.intersect_with(shown);
-            if !peers.is_clear() {
-                out.push((peers, Rc::clone(&b.row), Rc::clone(&h.row)));
+    // Peers by their pair of parts, each peer looked at once.
+    let mut pairs: FxHashMap<(usize, usize), usize> = FxHashMap::default();
+    let mut out: Vec<(usize, usize, FixedBitSet)> = Vec::new();
+    let nodes = cells.evaluation.universe.len();
+    let (part_before, part_after) = (part_of(&before, nodes), part_of(&after, nodes));
+    for n in shown.ones() {
+        let (Some(b), Some(h)) = (part_before.get(n), part_after.get(n)) else { continue };
+        let at = *pairs.entry((*b, *h)).or_insert_with(|| {
+            out.push((*b, *h, FixedBitSet::with_capacity(nodes)));
+            out.len() - 1
+        });
+        if let Some((_, _, peers)) = out.get_mut(at) {
+            peers.insert(n);
+        }
+    }
+    out.into_iter()
+        .filter_map(|(b, h, peers)| {
+            let (b, h) = (&before.get(b)?.row, &after.get(h)?.row);
+            (!same_effect(b, h)).then(|| (peers, Rc::clone(b), Rc::clone(h)))
+        })
+        .collect()
+}
+
+/// The part of each node.
+fn part_of(parts: &[Part], nodes: usize) -> Vec<usize> {
+    let mut of = vec![usize::MAX; nodes];
+    for (at, part) in parts.iter().enumerate() {
+        for n in part.peers.ones() {
+            if let Some(slot) = of.get_mut(n) {
+                *slot = at;
             }
         }
     }
-    out
+    of
 }
 
 fn same_effect(a: &Rc<Row>, b: &Rc<Row>) -> bool {
