@@ -18,9 +18,9 @@ fn malformed_yaml_on_the_head_side_means_no_verdict() {
     let s = Sandbox::new();
     s.write("base/a.yaml", policy("a", "web", "front")).write("head/a.yaml", "kind: [\n");
     s.run(&["diff", "base", "head"]).ends(2).says(&["PC0001", "head/a.yaml"]);
-    // Repairing it can be judged.
+    // What nobody can read cannot be compared with, even if the change repairs it.
     s.write("head/a.yaml", policy("a", "web", "front")).write("base/a.yaml", "kind: [\n");
-    s.run(&["diff", "base", "head", "--fail-on", "error"]).ends(0).says(&["base/a.yaml"]);
+    s.run(&["diff", "base", "head", "--fail-on", "error"]).ends(2).says(&["base/a.yaml"]);
 }
 
 #[test]
@@ -155,4 +155,53 @@ fn a_cluster_that_cannot_be_read_or_is_none_is_said_so() {
     s.run(&["check", "p", "--cluster", "d.yaml"])
         .ends(0)
         .says(&["d.yaml has no pod and no workload.", "give --cluster"]);
+}
+
+/// A policy under a condition, which only Helm can tell.
+fn template(peer: &str) -> String {
+    format!("{{{{- if .Values.on }}}}\n{}{{{{- end }}}}\n", policy("a", "web", peer))
+}
+
+#[test]
+fn a_change_of_a_template_that_holds_a_policy_cannot_be_judged() {
+    let s = Sandbox::new();
+    s.write("base/a.yaml", policy("a", "web", "front")).write("head/a.yaml", template("front"));
+    let cannot = ["cannot be judged safe: 1 object is not rendered yet", "error[PC0012]", "render it first"];
+    for sides in [["base", "head"], ["head", "base"]] {
+        let run = s.run(&["diff", sides[0], sides[1]]).ends(1).says(&cannot);
+        assert!(!run.out.contains("policy removed") && !run.out.contains("policy added"), "{}", run.out);
+        assert!(run.out.contains("1 policy left out: CiliumNetworkPolicy shop/a"), "{}", run.out);
+        assert!(!run.out.contains("note[PC0012]"), "{}", run.out);
+        s.run(&["diff", sides[0], sides[1], "--fail-on", "never"]).ends(0);
+    }
+    // Both forms are templates: one thing to render.
+    s.write("base/a.yaml", template("cron"));
+    s.run(&["diff", "base", "head"]).ends(1).says(&cannot);
+    let comment = s.run(&["diff", "base", "head", "--format", "markdown"]).ends(1).out;
+    assert!(comment.contains("CAUTION") && !comment.contains('✅'), "{comment}");
+    // One that goes away is a change as well.
+    s.write("base/b.yaml", policy("b", "api", "web")).write("head/b.yaml", policy("b", "api", "web"));
+    fs::remove_file(s.path("head/a.yaml")).unwrap();
+    s.run(&["diff", "base", "head"]).ends(1).says(&cannot);
+}
+
+#[test]
+fn a_template_that_stays_as_it_is_is_mentioned() {
+    let s = Sandbox::new();
+    s.write("base/a.yaml", template("front")).write("head/moved.yaml", template("front"));
+    s.write("base/b.yaml", policy("b", "api", "web")).write("head/b.yaml", policy("b", "api", "web"));
+    s.run(&["diff", "base", "head"])
+        .ends(0)
+        .says(&["1 template that holds a policy is skipped on both sides"]);
+    // A template without any policy is nobody's concern.
+    s.write("head/c.yaml", "kind: Service\nname: {{ .Values.name }}\n");
+    s.run(&["diff", "base", "head"]).ends(0);
+}
+
+#[test]
+fn a_change_of_a_kustomize_patch_that_holds_a_policy_cannot_be_judged() {
+    let s = Sandbox::new();
+    let patch = policy("a", "web", "front").replace("  ingress:", "  $patch: replace\n  ingress:");
+    s.write("base/a.yaml", policy("a", "web", "front")).write("head/a.yaml", patch);
+    s.run(&["diff", "base", "head"]).ends(1).says(&["error[PC0013]", "build it first", "not rendered yet"]);
 }

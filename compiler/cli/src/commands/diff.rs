@@ -2,6 +2,7 @@
 
 mod sides;
 mod symbolic;
+mod unrendered;
 
 use super::{diagnostics_fail, fails_on, in_order, is_unreadable, progress, read_cluster};
 use crate::args::{DiffArgs, FailOn, FormatName, Global};
@@ -63,10 +64,15 @@ pub(crate) fn run(args: &DiffArgs, global: &Global) -> Result<Exit, Failure> {
     of_base.extend(broken_base);
     of_base.extend(super::check::lints(&base, &options));
 
+    let unrendered = unrendered::Unrendered::of(head_files, base_files, &sources);
+    notes.extend(unrendered.note());
+    of_head.retain(|d| !unrendered.replaces(d));
+
     let (mut blocking, of_head): (Vec<_>, Vec<_>) = of_head.into_iter().partition(is_blocking);
-    let blocked = Blocked::of(&blocking);
     let (base_blocking, of_base): (Vec<_>, Vec<_>) = of_base.into_iter().partition(is_blocking);
+    let blocked = Blocked::of(&blocking, &base_blocking, &unrendered.changed);
     blocking.extend(base_blocking);
+    blocking.extend(unrendered.changed);
     let left_out = leave_out(&mut review.policies, &blocking);
     let known: BTreeSet<Likeness> = of_base.iter().map(|d| likeness(&sources, d)).collect();
     let mut diagnostics: Vec<Diagnostic> =
@@ -113,21 +119,22 @@ fn leave_out(policies: &mut PolicyChanges, blocking: &[Diagnostic]) -> Vec<Objec
     named.into_iter().filter(counts).cloned().collect()
 }
 
-/// Whether the side that is to be can be judged at all.
+/// Whether the change can be judged at all.
 enum Blocked {
-    /// Everything takes part.
+    /// Everything that is to be takes part.
     No,
-    /// Objects that the cluster would not enforce are left out.
+    /// Objects that the cluster would not enforce are left out of what is to be, or policies that are
+    /// not rendered out of either side.
     LeftOut,
-    /// Some text could not be read.
+    /// Some text of either side could not be read.
     Unreadable,
 }
 
 impl Blocked {
-    fn of(head: &[Diagnostic]) -> Self {
-        if is_unreadable(head) {
+    fn of(head: &[Diagnostic], base: &[Diagnostic], unrendered: &[Diagnostic]) -> Self {
+        if is_unreadable(head) || is_unreadable(base) {
             Self::Unreadable
-        } else if head.is_empty() {
+        } else if head.is_empty() && unrendered.is_empty() {
             Self::No
         } else {
             Self::LeftOut

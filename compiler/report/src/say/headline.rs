@@ -113,7 +113,8 @@ pub(crate) fn blocked(what: &str, blocking: &[Diagnostic]) -> Option<String> {
         (Fate::Unreadable, "could not be read"),
         (Fate::Refused, "refused by the API server"),
         (Fate::Inert, "ignored by Cilium"),
-        (Fate::Accepted, "not understood"),
+        // A template would be accepted once it is rendered, for all that is known.
+        (Fate::Accepted, "not rendered yet"),
     ];
     let mut parts = Vec::new();
     for (fate, text) in words {
