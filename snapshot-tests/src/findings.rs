@@ -4,7 +4,9 @@ use crate::probe;
 use crate::side::Side;
 use ipnet::IpNet;
 use portcullis_ir::fqdn::Fqdn;
-use portcullis_ir::{Direction, EndpointId, Flow, FlowPort, PeerRef, Reserved, Verdict};
+use portcullis_ir::{
+    AuthMode, Decision, Direction, EndpointId, Flow, FlowPort, PeerRef, PolicySet, Reason, Reserved, Verdict,
+};
 use portcullis_sema::describe::{PeerGroup, SHOWN_RESERVED};
 use portcullis_sema::diff::{self, FindingKind, Review};
 use portcullis_sema::ports::coordinate;
@@ -125,7 +127,7 @@ fn address_in(text: &str, ip: IpAddr) -> Option<bool> {
     Some(inside && !left_out.split(", ").any(|p| p.parse::<IpNet>().is_ok_and(|n| n.contains(&ip))))
 }
 
-/// Verdict, and whether either end redirects.
+/// Verdict, and whether either end asks for more than L4: a proxy's leave, or authentication.
 type Answer = (Verdict, bool);
 
 /// What the oracle says of flows on one side, asked once for each decision.
@@ -148,8 +150,9 @@ impl<'s> Brute<'s> {
             let side = self.side;
             let (verdict, redirect) =
                 *self.known.entry((*id, d, peer.clone(), flow.port)).or_insert_with(|| {
-                    let decision = side.oracle().decide(*id, d, peer, flow.port);
-                    (decision.verdict, decision.redirect)
+                    let oracle = side.oracle();
+                    let decision = oracle.decide(*id, d, peer, flow.port);
+                    (decision.verdict, decision.redirect || authenticates(oracle.policies, &decision))
                 });
             if verdict == Verdict::Denied {
                 all.0 = Verdict::Denied;
@@ -158,6 +161,16 @@ impl<'s> Brute<'s> {
         }
         all
     }
+}
+
+/// Whether a rule that allows the flow asks for authentication first (SEM-2.12).
+fn authenticates(policies: &PolicySet, decision: &Decision) -> bool {
+    let Reason::Rules(ids) = &decision.reason else { return false };
+    decision.verdict == Verdict::Allowed
+        && ids
+            .iter()
+            .filter_map(|id| policies.rule(*id)?.authentication)
+            .any(|mode| mode != AuthMode::Disabled)
 }
 
 /// Pairs of ends with a pod among them; a pod and itself is no pair.
