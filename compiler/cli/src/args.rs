@@ -36,6 +36,10 @@ pub(crate) enum Command {
     Reach(ReachArgs),
     /// Prove or refute claims about every pod that could exist, with z3
     Prove(ProveArgs),
+    /// Compile policies to a table image, and prove that it answers as they do
+    Compile(CompileArgs),
+    /// Prove that a table image answers every flow as the policies do
+    Verify(VerifyArgs),
     /// Show the page of a diagnostic code
     ExplainCode(ExplainCodeArgs),
     /// Write a completion script for a shell
@@ -133,6 +137,46 @@ pub(crate) struct ReachArgs {
     /// Namespaces, pods, services and other policies of the cluster: a file or folder
     #[arg(long, value_name = "FILE|DIR")]
     pub(crate) cluster: Vec<PathBuf>,
+}
+
+/// `compile`. The image goes where the global `--output` says.
+#[derive(Debug, Args)]
+pub(crate) struct CompileArgs {
+    /// Files and folders of policies, `-` for standard input
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Namespaces, pods, services and other policies of the cluster: a file or folder
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(crate) cluster: Vec<PathBuf>,
+    /// Only what the pods of this node need
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Option<String>,
+    /// Say what each section of the image takes
+    #[arg(long)]
+    pub(crate) stats: bool,
+    /// Do not compare the image with the policies
+    #[arg(long)]
+    pub(crate) no_verify: bool,
+    /// Compile although a policy is left out: refused, without effect, or unreadable
+    #[arg(long)]
+    pub(crate) allow_partial: bool,
+}
+
+/// `verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: PathBuf,
+    /// Files and folders of policies, named as they were when the image was compiled
+    #[arg(value_name = "PATH", default_value = ".")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Namespaces, pods, services and other policies of the cluster: a file or folder
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(crate) cluster: Vec<PathBuf>,
+    /// The image was compiled for this node
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node: Option<String>,
 }
 
 /// `explain-code`.

@@ -191,7 +191,8 @@ impl Work<'_, '_> {
         Expected { bits, line: one_line(&(self.all.names)(&cause)), decision }
     }
 
-    /// The first cell in which a row of the image is not the oracle's.
+    /// The first cell in which a row of the image has another verdict than the oracle's; if none has,
+    /// the first that has another cause.
     fn differ(
         &self,
         pair: &PeerPair,
@@ -199,6 +200,7 @@ impl Work<'_, '_> {
         row: &Result<usize, ImageError>,
     ) -> Option<Difference> {
         let mut last: Option<(Word, usize)> = None;
+        let mut other_cause = None;
         for port in &self.all.ports.pairs {
             let at = *oracle.get(port.stretch)?;
             let image = row
@@ -219,7 +221,7 @@ impl Work<'_, '_> {
                 last = image.ok().map(|word| (word, at));
                 continue;
             }
-            return Some(Difference {
+            let found = Difference {
                 subject: self.case.node,
                 direction: self.case.key.direction,
                 peer: pair.node,
@@ -227,9 +229,13 @@ impl Work<'_, '_> {
                 image,
                 expected: expected.decision.clone(),
                 expected_cause: expected.line.clone(),
-            });
+            };
+            if found.changes_verdict() {
+                return Some(found);
+            }
+            other_cause = other_cause.or(Some(found));
         }
-        None
+        other_cause
     }
 }
 

@@ -1,12 +1,14 @@
 //! One file a command: what it reads, what it asks, what makes it fail.
 
 mod check;
+mod compile;
 mod completions;
 mod diff;
 mod explain;
 mod explain_code;
 pub(crate) mod prove;
 mod reach;
+mod verify;
 
 use crate::args::{Cli, Command, FailOn, Global};
 use crate::exit::{Exit, Failure};
@@ -27,6 +29,8 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, Failure> {
         Command::Explain(args) => explain::run(args, &cli.global),
         Command::Reach(args) => reach::run(args, &cli.global),
         Command::Prove(args) => prove::run(args, &cli.global),
+        Command::Compile(args) => compile::run(args, &cli.global),
+        Command::Verify(args) => verify::run(args, &cli.global),
         Command::ExplainCode(args) => explain_code::run(args, &cli.global),
         Command::Completions { shell } => {
             completions::completions(*shell);

@@ -1,0 +1,175 @@
+//! `compile`: policies to a table image that is proved before it is written.
+
+use super::Question;
+use super::verify::{compared, differences};
+use crate::args::{CompileArgs, FormatName, Global};
+use crate::exit::{Exit, Failure};
+use crate::output;
+use crate::session::Side;
+use fixedbitset::FixedBitSet;
+use portcullis_abi::{Section, header};
+use portcullis_diag::SourceMap;
+use portcullis_ir::PolicySet;
+use portcullis_sema::Universe;
+use portcullis_sema::side::Evaluation;
+use portcullis_tables::build::Cause;
+use portcullis_tables::{Image, build};
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+/// Runs the command.
+pub(crate) fn run(args: &CompileArgs, global: &Global) -> Result<Exit, Failure> {
+    output::check_format(global, "compile", &[FormatName::Terminal])?;
+    let Some(path) = global.output.as_deref() else {
+        return Err(Failure::new("nobody said where the image goes", "add `-o policy.img`"));
+    };
+    let options = global.options();
+    let (mut question, files) = Question::read(&args.paths, None, &args.cluster, global)?;
+    let side = question.side(&files, &options);
+    let blocking = question.blocking(&side);
+    if !blocking.is_empty() && !args.allow_partial {
+        for d in &blocking {
+            let place = d.span().map(|s| question.sources.locate(s)).unwrap_or_default();
+            output::stderr(&format!("error[{}]: {} ({place})\n", d.code, d.message));
+        }
+        return Err(Failure::new(
+            "no image was written: it would leave policies out",
+            "correct them (`portcullis check` says more), or compile without them by --allow-partial",
+        ));
+    }
+    let input = side.input(&options);
+    let evaluation = Evaluation::new(&[input], &[]);
+    let wanted = args.node.as_deref().map(|n| on_node(n, &side, &evaluation.universe)).transpose()?;
+    let names = |c: &Cause| name(c, &side.policies, &question.sources);
+    let built = build(&evaluation, wanted.as_ref(), &names)
+        .map_err(|e| Failure::new(e.to_string(), "compile one node at a time, with --node"))?;
+    let mut text = String::new();
+    for note in &question.notes {
+        let _ = writeln!(text, "note: {note}");
+    }
+    if !args.no_verify {
+        let universe = &evaluation.universe;
+        let report = portcullis_verify::verify(&built.bytes, input, universe, wanted.as_ref(), &names)
+            .map_err(|e| Failure::new(e.to_string(), "this is a defect of portcullis: please report it"))?;
+        if !report.differences.is_empty() {
+            output::stderr(&differences(&report, universe, &side, &built.bytes));
+            output::stderr(
+                "internal error: the image does not mean what the policies say; none was written\n",
+            );
+            return Ok(Exit::Internal);
+        }
+        text.push_str(&compared(&report));
+    }
+    write(path, &built.bytes).map_err(|e| {
+        Failure::new(
+            format!("{} could not be written: {e}", path.display()),
+            "give -o a file in a folder that exists and may be written",
+        )
+    })?;
+    let _ = writeln!(text, "{}: {} bytes", path.display(), built.bytes.len());
+    if args.stats {
+        text.push_str(&stats(&built.bytes));
+    }
+    if !global.quiet {
+        output::stdout(&text);
+    }
+    Ok(Exit::Clean)
+}
+
+/// The endpoint groups that have a pod on a node.
+pub(super) fn on_node(node: &str, side: &Side<'_>, universe: &Universe) -> Result<FixedBitSet, Failure> {
+    let mut out = FixedBitSet::with_capacity(universe.groups);
+    for (id, e) in side.cluster.endpoints() {
+        let group = universe.group_of.first().and_then(|g| g.get(id.0 as usize));
+        if let (true, Some(group)) = (e.node.as_deref() == Some(node), group) {
+            out.insert(*group as usize);
+        }
+    }
+    if out.is_clear() {
+        return Err(Failure::new(
+            format!("no pod runs on node {node}"),
+            "give --cluster the pods as they run: their `spec.nodeName` says where",
+        ));
+    }
+    Ok(out)
+}
+
+/// A cause in one line: what decided, and where it stands.
+pub(super) fn name(cause: &Cause, policies: &PolicySet, sources: &SourceMap) -> String {
+    let of = |policy, span| {
+        let object = policies.policy(policy).map(|p| p.object.to_string()).unwrap_or_default();
+        format!("{object} at {}", sources.locate(span))
+    };
+    match cause {
+        Cause::NotEnforced => "no policy selects it".to_owned(),
+        Cause::Localhost => "the node's own host reaches its pods".to_owned(),
+        Cause::DefaultDeny(ids) if ids.is_empty() => "default deny of every endpoint".to_owned(),
+        Cause::DefaultDeny(ids) => {
+            let by = ids.iter().filter_map(|id| policies.enforcement(*id)).map(|e| of(e.policy, e.span));
+            format!("default deny by {}", by.collect::<Vec<_>>().join("; "))
+        }
+        Cause::Rules(ids) => {
+            let by = ids
+                .iter()
+                .filter_map(|id| policies.rule(*id))
+                .map(|r| format!("{} by {}", r.action, of(r.policy, r.span)));
+            by.collect::<Vec<_>>().join("; ")
+        }
+    }
+}
+
+/// Readable by its owner alone, and whole or not there: a new file takes the old one's place.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let done = options.open(&temporary).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    });
+    if done.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    done
+}
+
+/// What the image holds and what each section takes.
+fn stats(bytes: &[u8]) -> String {
+    let Ok(image) = Image::parse(bytes) else { return String::new() };
+    let mut out = String::new();
+    for (what, at) in [
+        ("identities", header::IDENTITIES),
+        ("endpoint groups", header::ENDPOINTS),
+        ("peer classes", header::PEER_CLASSES),
+        ("subject classes", header::SUBJECT_CLASSES),
+        ("port atoms", header::ATOMS),
+        ("rows", header::ROWS),
+        ("verdict words", header::WORDS),
+    ] {
+        let _ = writeln!(out, "  {:>10}  {what}", image.count(at));
+    }
+    for (what, section) in [
+        ("peer class of each identity", Section::PeerClass),
+        ("subject classes of each endpoint group", Section::SubjectOf),
+        ("port directory", Section::PortDirectory),
+        ("port pages", Section::PortPages),
+        ("subjects", Section::Subjects),
+        ("pair directory", Section::PairDirectory),
+        ("pair pages", Section::PairPages),
+        ("rows of each subject", Section::Locals),
+        ("row directory", Section::RowDirectory),
+        ("row pages", Section::RowPages),
+        ("verdict words", Section::Words),
+        ("causes, not in the kernel", Section::Causes),
+    ] {
+        let _ = writeln!(out, "  {:>10}  bytes of {what}", image.section(section).len());
+    }
+    out
+}
