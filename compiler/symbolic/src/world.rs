@@ -11,7 +11,7 @@ use portcullis_ir::label::{
     CLUSTER, NAMESPACE_LABELS, POD_NAMESPACE, SERVICE_ACCOUNT, SOURCE_K8S, SOURCE_RESERVED,
 };
 use portcullis_ir::{Cluster, EndpointId, LabelSet, Options};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Which pods the question is about.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +103,11 @@ pub fn shapes(words: &Vocabulary, cluster: &Cluster) -> BTreeMap<Shape, Vec<Endp
         }
     }
     out
+}
+
+/// Endpoints of a cluster that have no shape, so that nothing is said of them.
+pub fn left_out(words: &Vocabulary, cluster: &Cluster) -> BTreeSet<EndpointId> {
+    cluster.endpoints().map(|(id, _)| id).filter(|id| Shape::of(words, cluster, *id).is_none()).collect()
 }
 
 /// The flow could exist.

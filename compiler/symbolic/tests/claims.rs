@@ -11,6 +11,7 @@ use portcullis_ir::{
     Cluster, Direction, Flow, FlowPort, L4, Label, Operator, PeerRef, PortTerm, Ports, Requirement,
 };
 use portcullis_snapshot_tests::generate::Choices;
+use portcullis_symbolic::world::left_out;
 use portcullis_symbolic::{Answer, Claim, Flows, Form, Pattern, Pods, Space, replay};
 use support::{bytes, passes, questions, side, world, z3};
 
@@ -132,7 +133,13 @@ fn a_claim_is_refuted_exactly_where_a_flow_refutes_it() {
             let pods = Pods::Of(cluster);
             let mut space = Space::new(&[&side.policies], [&claim], pods, &side.options);
             let (goal, _) = space.claim(&claim, &side.policies);
-            let by_hand = all.iter().find(|(f, passes)| refutes(&claim, f, *passes, cluster));
+            // Pods without a shape are left out, which `prove` says.
+            let left_out = left_out(&space.words, cluster);
+            let out = |e: &PeerRef| matches!(e, PeerRef::Endpoint(id) if left_out.contains(id));
+            let by_hand = all
+                .iter()
+                .filter(|(f, _)| !out(&f.from) && !out(&f.to))
+                .find(|(f, passes)| refutes(&claim, f, *passes, cluster));
             match space.ask(&mut z3, &claim.name, goal).unwrap() {
                 Answer::Found(witness) => {
                     let flow = replay(&witness, pods).flow;

@@ -13,7 +13,7 @@ use crate::output;
 use crate::solver::{SolverArgs, Z3, failed};
 use claims::Read;
 use clap::Args;
-use portcullis_symbolic::{Answer, Form, Pods, Space};
+use portcullis_symbolic::{Answer, Form, Pods, Space, world};
 use render::{Outcome, Report, State};
 use shown::Shown;
 use std::path::PathBuf;
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &ProveArgs, global: &Global) -> Result<Exit, Failure> {
     };
     let claims = claims::read(&text.name, &text.content)?;
     let options = global.options();
-    let (question, files) = Question::read(&args.paths, args.at.as_deref(), &args.cluster, global)?;
+    let (mut question, files) = Question::read(&args.paths, args.at.as_deref(), &args.cluster, global)?;
     let side = crate::session::Side::new(&files[0], None, &files[1], &options);
     let blocking = question.blocking(&side);
     if !blocking.is_empty() {
@@ -105,6 +105,7 @@ pub(crate) fn run(args: &ProveArgs, global: &Global) -> Result<Exit, Failure> {
         outcomes.push(Outcome { name: claim.name.clone(), form: claim.form, line: *line, state });
     }
     progress(global, "");
+    question.notes.extend(left_out(&space, pods));
     let report = Report {
         file: &text.name,
         outcomes,
@@ -117,4 +118,21 @@ pub(crate) fn run(args: &ProveArgs, global: &Global) -> Result<Exit, Failure> {
         output::text(&written, global)?;
     }
     Ok(report.exit())
+}
+
+/// Pods of the cluster that no claim is about, in a sentence.
+fn left_out(space: &Space<'_>, pods: Pods<'_>) -> Option<String> {
+    let Pods::Of(cluster) = pods else { return None };
+    let ids = world::left_out(&space.words, cluster);
+    let names: Vec<String> = ids
+        .iter()
+        .filter_map(|id| cluster.endpoint(*id))
+        .map(|e| format!("{}/{}", e.namespace, e.name))
+        .collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "Nothing is said of {}: reserved labels, or two numbers for one named port.",
+            names.join(", ")
+        )
+    })
 }
