@@ -1,0 +1,93 @@
+//! `compile` and `verify`, run as people run them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use support::Sandbox;
+
+const CLUSTER: &str = "\
+apiVersion: v1
+kind: Pod
+metadata: {name: db, namespace: shop, labels: {app: db}}
+spec: {nodeName: n1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: api, namespace: shop, labels: {app: api}}
+spec: {nodeName: n2}
+";
+
+fn policy(peer: &str) -> String {
+    format!(
+        "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: db, namespace: shop}}\nspec:\n  \
+         endpointSelector: {{matchLabels: {{app: db}}}}\n  ingress:\n  - fromEndpoints:\n    - matchLabels: \
+         {{app: {peer}}}\n"
+    )
+}
+
+fn sandbox() -> Sandbox {
+    let s = Sandbox::new();
+    s.write("cluster.yaml", CLUSTER).write("p/db.yaml", policy("api"));
+    s
+}
+
+const COMPILE: [&str; 6] = ["compile", "p", "--cluster", "cluster.yaml", "-o", "policy.img"];
+const VERIFY: [&str; 5] = ["verify", "policy.img", "p", "--cluster", "cluster.yaml"];
+
+#[test]
+fn what_was_compiled_is_proved_and_another_policy_differs_with_a_flow_and_a_line() {
+    let s = sandbox();
+    s.run(&COMPILE).ends(0).says(&["proved equal"]);
+    assert_eq!(s.run(&VERIFY).code, 0);
+    s.write("p/db.yaml", policy("web"));
+    s.run(&VERIFY).ends(1).says(&["shop/api → shop/db", "p/db.yaml:"]);
+}
+
+#[test]
+fn what_is_no_image_is_bad_input() {
+    let s = sandbox();
+    s.write("policy.img", "no image");
+    assert_eq!(s.run(&VERIFY).code, 2);
+    assert_eq!(s.run(&COMPILE).code, 0);
+    let whole = fs::read(s.path("policy.img")).unwrap();
+    s.write("policy.img", &whole[..whole.len() / 2]);
+    assert_eq!(s.run(&VERIFY).code, 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_image_is_for_its_owner_and_leaves_nothing_beside_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let s = sandbox();
+    s.write("policy.img", "an old one");
+    assert_eq!(s.run(&COMPILE).code, 0);
+    assert_eq!(fs::metadata(s.path("policy.img")).unwrap().permissions().mode() & 0o777, 0o600);
+    let names: Vec<_> = fs::read_dir(&s.root).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 3, "{names:?}");
+}
+
+#[test]
+fn a_policy_that_is_left_out_stops_the_compiler_unless_that_is_wanted() {
+    let s = sandbox();
+    s.write(
+        "p/bad.yaml",
+        "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: x, namespace: y}\n",
+    );
+    let run = s.run(&COMPILE);
+    assert_eq!(run.code, 2);
+    assert!(run.err.contains("p/bad.yaml"), "{}", run.err);
+    assert!(!s.path("policy.img").exists());
+    assert_eq!(s.run(&[&COMPILE[..], &["--allow-partial"]].concat()).code, 0);
+}
+
+#[test]
+fn a_node_gets_its_own_slice() {
+    let s = sandbox();
+    let node = [&COMPILE[..], &["--node", "n1"]].concat();
+    assert_eq!(s.run(&node).code, 0);
+    assert_eq!(s.run(&[&VERIFY[..], &["--node", "n1"]].concat()).code, 0);
+    assert_eq!(s.run(&VERIFY).code, 1, "the other node's pods are not in it");
+    let unknown = s.run(&[&COMPILE[..], &["--node", "n9"]].concat());
+    assert_eq!(unknown.code, 2);
+}
