@@ -205,3 +205,31 @@ fn a_change_of_a_kustomize_patch_that_holds_a_policy_cannot_be_judged() {
     s.write("base/a.yaml", policy("a", "web", "front")).write("head/a.yaml", patch);
     s.run(&["diff", "base", "head"]).ends(1).says(&["error[PC0013]", "build it first", "not rendered yet"]);
 }
+
+#[test]
+fn of_a_file_of_one_long_line_the_part_around_the_place_is_shown() {
+    let s = Sandbox::new();
+    let item = |n: usize, field: &str| {
+        format!(
+            r#"{{"apiVersion":"cilium.io/v2","kind":"CiliumNetworkPolicy","metadata":{{"name":"p{n}","namespace":"pay","annotations":{{"x":"{}"}}}},"spec":{{"endpointSelector":{{"matchLabels":{{"app":"a{n}"}}}},"{field}":[{{"fromEntities":["host"]}}]}}}}"#,
+            "y".repeat(1000)
+        )
+    };
+    let items: Vec<String> = (0..160).map(|n| item(n, if n == 150 { "ingres" } else { "ingress" })).collect();
+    let text = format!(r#"{{"apiVersion":"v1","kind":"List","items":[{}]}}"#, items.join(","));
+    assert!(text.len() > 180_000);
+    s.write("p/a.json", &text);
+    let column = text.find("\"ingres\"").unwrap() + 1;
+    for format in ["terminal", "markdown", "sarif", "github", "junit"] {
+        let run = s.run(&["check", "p", "--format", format]).ends(1);
+        assert!(run.out.contains("ingres") && run.out.len() < 8000, "{format}: {}", run.out);
+        if format == "terminal" {
+            assert!(run.out.contains(&format!("p/a.json:1:{column}]")), "{}", run.out);
+            assert!(
+                run.out.contains("…") && run.out.contains("\"ingres\":[{\"fromEntities\""),
+                "{}",
+                run.out
+            );
+        }
+    }
+}

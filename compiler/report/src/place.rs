@@ -1,5 +1,6 @@
 //! Lines and columns of many spans, without counting the lines of a file again for each.
 
+use crate::words::clean;
 use portcullis_diag::{FileId, Position, SourceMap, Span};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -19,6 +20,39 @@ pub(crate) struct Place<'s> {
 impl std::fmt::Display for Place<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}:{}", self.file, self.start.line, self.start.column)
+    }
+}
+
+/// Bytes of a line that are shown; a file may be a single line of any length.
+pub(crate) const LONG: usize = 400;
+
+/// What is shown of a line: all of it, or a part of a long one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Part<'s> {
+    /// What is kept.
+    pub(crate) text: &'s str,
+    /// Bytes left off before it.
+    pub(crate) before: usize,
+    /// Whether something is left off behind it.
+    pub(crate) more: bool,
+}
+
+impl<'s> Part<'s> {
+    /// At most `most` bytes of a line, those around the byte `at` of it among them.
+    pub(crate) fn of(line: &'s str, at: usize, most: usize) -> Self {
+        if line.len() <= most {
+            return Self { text: line, before: 0, more: false };
+        }
+        let at = at.min(line.len());
+        let start = if at < most / 3 * 2 { 0 } else { line.floor_char_boundary(at - most / 3) };
+        let end = line.floor_char_boundary(start.saturating_add(most));
+        Self { text: line.get(start..end).unwrap_or(""), before: start, more: end < line.len() }
+    }
+
+    /// The part with a mark on each side where something is left off, fit to print.
+    pub(crate) fn marked(&self) -> String {
+        let mark = |on: bool| if on { "…" } else { "" };
+        format!("{}{}{}", mark(self.before > 0), clean(self.text), mark(self.more))
     }
 }
 
@@ -52,6 +86,17 @@ impl<'s> Places<'s> {
             Position { line: small(line), column: small(column) }
         };
         Some(Place { file: name, start: position(span.start), end: position(span.end) })
+    }
+
+    /// A line's part around the byte `at` of its file, and the characters that stand before `at` in
+    /// what [`Part::marked`] says.
+    pub(crate) fn part(&self, file: FileId, line: u32, at: u32, most: usize) -> Option<(Part<'s>, usize)> {
+        let text = self.line(file, line)?;
+        let (from, _) = self.window(file, line, line)?;
+        let at = (at as usize).saturating_sub(from);
+        let part = Part::of(text, at, most);
+        let within = part.text.get(..at.saturating_sub(part.before)).unwrap_or("");
+        Some((part, within.chars().count() + usize::from(part.before > 0)))
     }
 
     /// A line's text without its end, counted from 1.
@@ -149,6 +194,16 @@ mod tests {
         assert_eq!(places.lines_around(line(12), to(2, 15), 6, 3), (vec![2, 3, 4, 12, 13, 14], 1));
         assert_eq!(places.lines_around(line(7), Span::default(), 6, 3), (vec![7], 0));
         assert_eq!(places.lines_around(line(5), to(2, 6), 1, 3), (vec![5], 1));
+    }
+
+    #[test]
+    fn a_long_line_is_cut_around_the_place() {
+        let line = "é".repeat(10);
+        assert_eq!(Part::of(&line, 4, 20), Part { text: &line, before: 0, more: false });
+        assert_eq!(Part::of(&line, 4, 9).marked(), "éééé…");
+        assert_eq!(Part::of(&line, 12, 9), Part { text: "éééé", before: 8, more: true });
+        assert_eq!(Part::of(&line, 20, 9).marked(), "…éé");
+        assert_eq!(Part::of(&line, 99, 9).marked(), "…éé");
     }
 
     #[test]

@@ -145,13 +145,18 @@ impl Blocked {
 /// What makes two findings of different sides the same one: not the place, which edits move.
 type Likeness = (u16, String, Option<portcullis_diag::ObjectRef>, String);
 
+/// Bytes of a line on each side of a place that tell it from others.
+const NEAR: usize = 200;
+
 fn likeness(sources: &SourceMap, d: &Diagnostic) -> Likeness {
     let line = d.span().map_or("", |s| {
         let text = sources.get(s.file).map_or("", |f| &*f.text);
         let at = s.start as usize;
         let start = text.get(..at).and_then(|t| t.rfind('\n')).map_or(0, |n| n + 1);
         let end = text.get(at..).and_then(|t| t.find('\n')).map_or(text.len(), |n| at + n);
-        text.get(start..end).unwrap_or("").trim()
+        // A file of one line may be long, and so may be the list of its findings.
+        let (start, end) = (start.max(at.saturating_sub(NEAR)), end.min(at.saturating_add(NEAR)));
+        text.get(text.ceil_char_boundary(start)..text.floor_char_boundary(end)).unwrap_or("").trim()
     });
     (d.code.0, d.message.clone(), d.object.clone(), line.to_owned())
 }

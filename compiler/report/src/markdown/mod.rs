@@ -4,7 +4,7 @@ pub(crate) mod check;
 pub(crate) mod diff;
 
 use crate::model::{ClusterSource, Coverage};
-use crate::place::Places;
+use crate::place::{LONG, Places};
 use crate::say;
 use crate::words::{clean, count_of, one_line};
 use portcullis_diag::{Diagnostic, Severity, Span};
@@ -69,13 +69,14 @@ fn excerpt(places: &Places<'_>, span: Span, around: Span) -> String {
     let mut before = None;
     for n in numbers {
         if before.is_some_and(|b| b + 1 < n) {
-            lines.push("# …");
+            lines.push("# …".to_owned());
         }
         before = Some(n);
-        lines.extend(places.line(span.file, n));
+        let at = if n == place.start.line { span.start } else { 0 };
+        lines.extend(places.part(span.file, n, at, LONG).map(|(part, _)| part.marked()));
     }
     if left > 0 {
-        lines.push("# …");
+        lines.push("# …".to_owned());
     }
     format!("{}\n\n{}", code(&place.to_string()), fenced("yaml", &lines.join("\n")))
 }

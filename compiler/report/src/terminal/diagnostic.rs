@@ -1,7 +1,7 @@
 //! Diagnostics, drawn by miette.
 
 use super::{Ink, Page};
-use crate::place::Places;
+use crate::place::{LONG, Part, Places};
 use crate::words::{clean, count_of, one_line};
 use miette::{
     GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, SourceCode,
@@ -16,6 +16,8 @@ use std::fmt;
 const NOTES: usize = 3;
 /// Lines around the labels that miette may look at; it shows one of them.
 const CONTEXT: u32 = 3;
+/// Stands for what is cut off a line.
+const MARK: &str = "…";
 
 /// The lines around the labels, under their file's name: miette walks a text from its beginning for
 /// each label, and a file may be a cluster.
@@ -25,6 +27,40 @@ struct Text<'s> {
     lines: Cow<'s, str>,
     /// Lines of the file before these.
     before: usize,
+    /// What is kept of lines that are cut, in their order.
+    cuts: Vec<Cut>,
+}
+
+/// A line that is too long to be shown.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    /// Where the line begins and ends among the lines as they are in the file.
+    line: (usize, usize),
+    /// What is kept of it, there.
+    kept: (usize, usize),
+    /// Where what is kept begins among the lines as they are shown.
+    shown: usize,
+    /// Its number among the lines, from 0.
+    number: usize,
+}
+
+impl Text<'_> {
+    /// Where a byte of the lines in the file is shown; `None` if it is cut off.
+    fn shown(&self, at: usize) -> Option<usize> {
+        match self.cuts.iter().rfind(|c| c.line.0 <= at) {
+            None => Some(at),
+            Some(c) if at > c.line.1 => Some(c.end() + (at - c.line.1)),
+            Some(c) => (c.kept.0 <= at && at <= c.kept.1).then(|| c.shown + (at - c.kept.0)),
+        }
+    }
+}
+
+impl Cut {
+    /// Where its line ends as it is shown.
+    const fn end(&self) -> usize {
+        let mark = if self.kept.1 < self.line.1 { MARK.len() } else { 0 };
+        self.shown + (self.kept.1 - self.kept.0) + mark
+    }
 }
 
 impl SourceCode for Text<'_> {
@@ -35,12 +71,15 @@ impl SourceCode for Text<'_> {
         after: usize,
     ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
         let inner = self.lines.as_ref().read_span(span, before, after)?;
+        // The column is that of the file, whatever is shown of the line.
+        let cut = self.cuts.iter().find(|c| c.number == inner.line() && inner.column() > 0);
+        let cut_off = cut.map_or(0, |c| (c.kept.0 - c.line.0).saturating_sub(MARK.len()));
         Ok(Box::new(MietteSpanContents::new_named(
             self.name.clone(),
             inner.data(),
             *inner.span(),
             inner.line() + self.before,
-            inner.column(),
+            inner.column() + cut_off,
             inner.line_count(),
         )))
     }
@@ -87,14 +126,14 @@ impl miette::Diagnostic for Drawn<'_> {
     }
 }
 
-/// The part of a span on its first line, counted from the byte `from`: a whole rule underlined is a
-/// wall.
-fn first_line(text: &str, span: Span, from: usize) -> SourceSpan {
-    let start = (span.start as usize).saturating_sub(from);
-    let rest = text.get(start..).unwrap_or("");
+/// The part of a span on its first line, as far as that is shown, counted from the byte `from`: a whole
+/// rule underlined is a wall. `None` if it begins where the line is cut off.
+fn first_line(text: &Text<'_>, span: Span, from: usize) -> Option<SourceSpan> {
+    let start = text.shown((span.start as usize).saturating_sub(from))?;
+    let rest = text.lines.get(start..).unwrap_or("");
     let under = rest.get(..(span.end.saturating_sub(span.start)) as usize).unwrap_or(rest);
     let length = under.lines().next().unwrap_or("").trim_end().len();
-    (start, length).into()
+    Some((start, length).into())
 }
 
 /// The lines around every label that stands in the primary label's file.
@@ -105,7 +144,43 @@ fn window<'s>(d: &Diagnostic, file: FileId, places: &Places<'s>) -> Option<(usiz
     let first = lines.iter().map(|(_, n)| *n).min()?.saturating_sub(CONTEXT).max(1);
     let last = lines.iter().map(|(_, n)| *n).max()?.saturating_add(CONTEXT);
     let (from, text) = places.window(file, first, last)?;
-    Some((from, Text { name, lines: clean(text), before: first as usize - 1 }))
+    let marks: Vec<usize> = d
+        .labels
+        .iter()
+        .filter(|l| l.span.file == file)
+        .map(|l| (l.span.start as usize).saturating_sub(from))
+        .collect();
+    let (lines, cuts) = cut(text, &marks);
+    Some((from, Text { name, lines, before: first as usize - 1, cuts }))
+}
+
+/// The lines, of long ones what stands around the first of `marks` in them.
+fn cut<'s>(text: &'s str, marks: &[usize]) -> (Cow<'s, str>, Vec<Cut>) {
+    if text.len() <= LONG || text.lines().all(|l| l.len() <= LONG) {
+        return (clean(text), Vec::new());
+    }
+    let mut out = String::new();
+    let mut cuts = Vec::new();
+    let mut from = 0;
+    for (number, whole) in text.split_inclusive('\n').enumerate() {
+        let line = whole.trim_end_matches(['\n', '\r']);
+        let end = from + line.len();
+        let mark = marks.iter().find(|m| (from..=end).contains(*m)).map_or(0, |m| m - from);
+        let part = Part::of(line, mark, LONG);
+        if line.len() > LONG {
+            let start = from + part.before;
+            cuts.push(Cut {
+                line: (from, end),
+                kept: (start, start + part.text.len()),
+                shown: out.len() + if part.before > 0 { MARK.len() } else { 0 },
+                number,
+            });
+        }
+        out.push_str(&part.marked());
+        out.push_str(&clean(whole.get(line.len()..).unwrap_or("")));
+        from += whole.len();
+    }
+    (Cow::Owned(out), cuts)
 }
 
 /// The finding for miette, and the labels that stand in other files.
@@ -121,13 +196,14 @@ fn drawn<'s>(d: &Diagnostic, places: &Places<'s>) -> (Drawn<'s>, Vec<String>) {
     if let Some((from, text)) = known.and_then(|s| window(d, s.file, places)) {
         for (i, label) in d.labels.iter().enumerate() {
             let words = Some(one_line(&label.text)).filter(|t| !t.is_empty());
-            if Some(label.span.file) != primary.map(|s| s.file) || places.file(label.span).is_none() {
+            let here = Some(label.span.file) == primary.map(|s| s.file) && places.file(label.span).is_some();
+            let Some(span) = Some(label.span).filter(|_| here).and_then(|s| first_line(&text, s, from))
+            else {
                 if let Some(at) = places.locate(label.span) {
                     elsewhere.push(words.map_or(at.clone(), |w| format!("{at}: {w}")));
                 }
                 continue;
-            }
-            let span = first_line(&text.lines, label.span, from);
+            };
             labels.push(if i == 0 {
                 LabeledSpan::new_primary_with_span(words, span)
             } else {

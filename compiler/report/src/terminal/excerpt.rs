@@ -1,6 +1,7 @@
 //! A few lines of the user's YAML with a place underlined.
 
 use super::{Ink, Page};
+use crate::place::LONG;
 use crate::say::Evidence;
 use crate::words::{clean, count};
 
@@ -49,13 +50,22 @@ impl Page<'_> {
                 self.raw(&format!("{pad}{}", dim(paint, &format!("{:gutter$} ┆", ""))));
             }
             before = Some(n);
-            let line = clean(self.places.line(e.span.file, n).unwrap_or("")).replace('\t', " ");
+            let at = if n == place.start.line { e.span.start } else { 0 };
+            let part = self.places.part(e.span.file, n, at, room.max(LONG / 2));
+            let (line, from) = part.map_or((String::new(), 0), |(p, from)| (p.marked(), from));
+            // What is underlined has to be seen.
+            let (line, from) = match line.char_indices().nth(from.saturating_sub(room / 2)) {
+                Some((start, _)) if from + 1 >= room => {
+                    (format!("…{}", line.get(start..).unwrap_or("")), room / 2 + 1)
+                }
+                _ => (line, from),
+            };
+            let line = line.replace('\t', " ");
             let number = dim(paint, &format!("{n:gutter$} │"));
             self.raw(&format!("{pad}{number} {}", shorten(&line, room)));
             if n == place.start.line {
-                let from = place.start.column as usize - 1;
                 let to = if place.end.line == n {
-                    place.end.column as usize - 1
+                    from + (place.end.column - place.start.column) as usize
                 } else {
                     line.trim_end().chars().count()
                 };
