@@ -60,14 +60,14 @@ impl PeerClasses {
     pub(crate) fn new(oracle: &Oracle<'_>, universe: &Universe, image: &Image<'_>) -> Self {
         let peers: Vec<(PeerRef, bool)> = universe.nodes.iter().map(peer_of).collect();
         let terms: Vec<&PeerTerm> = oracle.policies.peers.iter().collect();
-        let seen_by: Vec<FixedBitSet> = terms
+        // By identity, so that its labels stay at hand while every term is asked about them.
+        let columns: Vec<FixedBitSet> = peers
             .par_iter()
-            .map(|t| {
-                let mut bits = FixedBitSet::with_capacity(peers.len());
-                let inside =
-                    peers.iter().enumerate().filter(|(_, (p, named))| takes_in(oracle, t, p, *named));
-                inside.for_each(|(n, _)| bits.insert(n));
-                bits
+            .map(|(peer, named)| {
+                let mut column = FixedBitSet::with_capacity(terms.len());
+                let inside = terms.iter().enumerate().filter(|(_, t)| takes_in(oracle, t, peer, *named));
+                inside.for_each(|(t, _)| column.insert(t));
+                column
             })
             .collect();
         let by_name = oracle
@@ -75,14 +75,6 @@ impl PeerClasses {
             .rules
             .iter()
             .any(|r| r.direction == Direction::Egress && asks_for_names(&r.ports));
-        let mut columns = vec![FixedBitSet::with_capacity(terms.len()); peers.len()];
-        for (t, bits) in seen_by.iter().enumerate() {
-            for n in bits.ones() {
-                if let Some(column) = columns.get_mut(n) {
-                    column.insert(t);
-                }
-            }
-        }
         let mut out = Self { classes: Vec::new(), pairs: Vec::new(), taken_in: Vec::new() };
         let mut of_class: Vec<FixedBitSet> = Vec::new();
         let mut known: FxHashMap<Seen, usize> = FxHashMap::default();

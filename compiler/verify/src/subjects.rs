@@ -58,13 +58,18 @@ pub(crate) fn subjects(
         .map(|r| r.subject)
         .chain(policies.enforcements.iter().map(|e| e.subject))
         .collect();
-    let selected: FxHashMap<Subject, Vec<u32>> = distinct
-        .into_par_iter()
-        .map(|s| {
-            let inside = (0u32..).zip(&groups).filter(|(_, (_, endpoint, _))| oracle.selects(s, *endpoint));
-            (s, inside.map(|(at, _)| at).collect())
-        })
+    let distinct: Vec<Subject> = distinct.into_iter().collect();
+    // By endpoint, so that its labels stay at hand while every selector is asked about them.
+    let selecting: Vec<Vec<Subject>> = groups
+        .par_iter()
+        .map(|(_, endpoint, _)| distinct.iter().copied().filter(|s| oracle.selects(*s, *endpoint)).collect())
         .collect();
+    let mut selected: FxHashMap<Subject, Vec<u32>> = FxHashMap::default();
+    for (at, subjects) in (0u32..).zip(selecting) {
+        for s in subjects {
+            selected.entry(s).or_default().push(at);
+        }
+    }
     let of = |s: &Subject| selected.get(s).map_or(&[][..], Vec::as_slice);
     let mut out = Vec::new();
     for direction in Direction::BOTH {
