@@ -73,6 +73,12 @@ impl<'f> Side<'f> {
         keys.len()
     }
 
+    /// Whether a pod is known, beyond those that stand for selectors.
+    pub(crate) fn has_pods(&self) -> bool {
+        let kind = |e: &portcullis_ir::cluster::Endpoint| self.cluster.workloads.get(e.workload.0);
+        self.cluster.endpoints.iter().any(|e| kind(e).is_none_or(|w| w.kind != synthetic::KIND))
+    }
+
     /// What every engine wants to know.
     pub(crate) fn input<'a>(&'a self, options: &'a Options) -> Input<'a> {
         Input { policies: &self.policies, cluster: &self.cluster, options }

@@ -233,3 +233,30 @@ fn of_a_file_of_one_long_line_the_part_around_the_place_is_shown() {
         }
     }
 }
+
+#[test]
+fn a_run_that_looked_at_nothing_does_not_pass() {
+    let s = Sandbox::new();
+    s.write("p/a.yaml", "# nothing yet\n").write("p/b.yaml", "");
+    s.run(&["check", "p"]).ends(2).says(&["nothing was checked: p holds no document", "help:"]);
+    s.write("p/a.yaml", template("front"));
+    s.run(&["check", "p"]).ends(2).says(&["nothing was checked: p holds only templates", "helm template"]);
+    s.write("p/b.yaml", policy("b", "web", "front"));
+    s.run(&["check", "p"]).ends(0);
+}
+
+#[test]
+fn nothing_is_said_of_port_names_where_no_pod_is_known() {
+    let s = Sandbox::new();
+    s.write("base/a.yaml", policy("a", "web", "front"));
+    s.write("head/a.yaml", policy("a", "web", "front").replace("\"8080\"", "http"));
+    let run = s.run(&["diff", "base", "head"]);
+    assert!(!run.out.contains("PC0329"), "{}", run.out);
+}
+
+#[test]
+fn a_policy_without_an_api_version_is_told_so() {
+    let s = Sandbox::new();
+    s.write("p/a.yaml", policy("a", "web", "front").replace("apiVersion: cilium.io/v2\n", ""));
+    s.run(&["check", "p"]).ends(1).says(&["PC0105", "`apiVersion` is missing"]);
+}

@@ -3,14 +3,17 @@
 use super::{diagnostics_fail, in_order, is_unreadable, progress, read_cluster, read_paths};
 use crate::args::{CheckArgs, FailOn, FormatName, Global};
 use crate::exit::{Exit, Failure};
+use crate::load::File;
 use crate::session::{Side, is_blocking};
 use crate::{coverage, load, output};
-use portcullis_diag::{Diagnostic, Fate, SourceMap};
+use portcullis_diag::{Diagnostic, Fate, Severity, SourceMap};
 use portcullis_front::ast::Object;
+use portcullis_front::{SkipReason, Skipped};
 use portcullis_ir::Options;
 use portcullis_report::CheckReport;
 use portcullis_sema::lint;
 use portcullis_sema::side::Evaluation;
+use std::path::PathBuf;
 
 const FORMATS: [FormatName; 6] = [
     FormatName::Terminal,
@@ -35,6 +38,9 @@ pub(crate) fn run(args: &CheckArgs, global: &Global) -> Result<Exit, Failure> {
     let mut sources = SourceMap::new();
     let loaded = load::load(vec![own.texts, cluster.texts], &mut sources);
     let [own, cluster] = loaded.as_slice() else { return Ok(Exit::Internal) };
+    if !broken && let Some(failure) = nothing_checked(own, &args.paths) {
+        return Err(failure);
+    }
     let side = Side::new(own, None, cluster, &options);
     diagnostics.extend(side.diagnostics.iter().cloned());
     diagnostics.extend(lints(&side, &options));
@@ -58,6 +64,31 @@ pub(crate) fn run(args: &CheckArgs, global: &Global) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
+/// The failure of a run that would pass without having looked at anything.
+fn nothing_checked(own: &[File], paths: &[PathBuf]) -> Option<Failure> {
+    let parsed = || own.iter().map(|f| &f.parsed);
+    let skipped = || parsed().flat_map(|p| &p.skipped);
+    let unrendered = |s: &Skipped| matches!(s.reason, SkipReason::Template | SkipReason::Kustomize);
+    let serious = parsed().flat_map(|p| &p.diagnostics).any(|d| d.severity > Severity::Note);
+    if serious || parsed().any(|p| !p.objects.is_empty()) || !skipped().all(unrendered) {
+        return None;
+    }
+    let names = super::names(paths);
+    Some(if skipped().next().is_some() {
+        Failure::new(
+            format!(
+                "nothing was checked: {names} holds only templates or kustomize files, which are skipped"
+            ),
+            "render them first: helm template … | portcullis check -, or kubectl kustomize … | portcullis check -",
+        )
+    } else {
+        Failure::new(
+            format!("nothing was checked: {names} holds no document, only comments or empty files"),
+            "name the files or the folder with the policies; if they come through a pipe, look at what writes into it",
+        )
+    })
+}
+
 /// What valid policies of a side mean that their author may not have meant.
 pub(crate) fn lints(side: &Side<'_>, options: &Options) -> Vec<Diagnostic> {
     let objects: Vec<&Object> =
@@ -70,7 +101,8 @@ pub(crate) fn lints(side: &Side<'_>, options: &Options) -> Vec<Diagnostic> {
         cluster: &side.cluster,
         options,
         evaluation: &evaluation,
-        has_cluster: !side.cluster.is_empty(),
+        // Nothing is true of pods that only stand for a selector.
+        has_cluster: side.has_pods(),
         has_services: !side.cluster.services.is_empty(),
     })
 }

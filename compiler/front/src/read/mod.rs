@@ -108,7 +108,9 @@ fn list(root: &Node, api_version: &str, kind: &str, out: &mut Parsed) {
 /// A policy that would silently not be applied.
 fn misnamed(root: &Node, (api_version, kind): (&str, &str), (meant, api): (&str, &str), out: &mut Parsed) {
     let span = |key: &str| root.get(key).map_or(root.span, |n| n.span);
-    let (place, what) = if kind == meant {
+    let (place, what) = if kind == meant && api_version.is_empty() {
+        (span("kind"), format!("`apiVersion` is missing, and there is no {kind} without one"))
+    } else if kind == meant {
         (span("apiVersion"), format!("there is no {kind} of `{api_version}`"))
     } else {
         (span("kind"), format!("there is no kind `{kind}`"))

@@ -76,7 +76,7 @@ fn table(out: &mut String, report: &DiffReport) {
     }
     out.push_str("| | Flows | From | To | Ports | Cause |\n|---|--:|---|---|---|---|\n");
     for f in findings.iter().take(ROWS) {
-        let cause = say::evidence(f).first().map_or(String::new(), |e| text(&e.lead));
+        let cause = text(&say::cause_now(f));
         let _ = writeln!(
             out,
             "| {} | {} | {} | {} | {} | {cause} |",

@@ -15,4 +15,4 @@ pub(crate) use headline::{
     INCOMPLETE, UNSAFE_CHANGE, blocked, coverage, headline, left_out, masked_text, policies, tally,
 };
 pub(crate) use names::{group, names, object, path, unnamed, workload};
-pub(crate) use verdict::{Evidence, cause, change, evidence, no_side, side_name, verdict};
+pub(crate) use verdict::{Evidence, cause, cause_now, change, evidence, no_side, side_name, verdict};

@@ -94,6 +94,19 @@ pub(crate) fn evidence(f: &Finding) -> Vec<Evidence> {
     out
 }
 
+/// Why the flows of a finding are as they are now, in one clause.
+pub(crate) fn cause_now(f: &Finding) -> String {
+    let lines = evidence(f);
+    if let Some(now) = lines.iter().find(|e| !e.before) {
+        return now.lead.clone();
+    }
+    let open = |s: &&SideChange| s.head.cause == Cause::NotEnforced && s.base != s.head;
+    match [&f.ingress, &f.egress].into_iter().flatten().find(open) {
+        Some(s) => format!("no policy makes {} default-deny any more", s.direction),
+        None => lines.first().map_or(String::new(), |e| e.lead.clone()),
+    }
+}
+
 /// The lines behind one verdict.
 pub(crate) fn cause_lines(v: &SideVerdict, direction: Direction, before: bool) -> Vec<Evidence> {
     match &v.cause {
