@@ -2,7 +2,8 @@
 //!
 //! Where nothing is known of any pod, the policies' own selectors still say what they would do to a
 //! pod that they select. So each distinct selector gets one endpoint that meets it, named after it,
-//! and each namespace one more that meets none. This samples the pods that could exist; it does not
+//! and each namespace one more that meets none. A selector that wants a label missing or different
+//! gets one more for each value that it keeps out. This samples the pods that could exist; it does not
 //! cover every combination of labels.
 
 use crate::cluster::{Cluster, Endpoint, IdentityId, PortTableId, Workload, WorkloadId};
@@ -47,8 +48,12 @@ pub fn samples<'a>(
     let distinct: BTreeSet<&Selector> = selectors.into_iter().filter(|s| !s.is_reserved()).collect();
     let mut by_labels: BTreeMap<(SmolStr, Vec<Label>, SmolStr), Sample> = BTreeMap::new();
     let mut seen: BTreeSet<SmolStr> = namespaces.keys().cloned().collect();
-    for s in distinct {
-        let sample = sample(s, namespaces);
+    let all = distinct.iter().flat_map(|s| {
+        let own = sample(s, namespaces);
+        let shunned = shunned(s, &own);
+        std::iter::once(own).chain(shunned)
+    });
+    for sample in all {
         seen.insert(sample.namespace.clone());
         let key = (sample.namespace.clone(), sample.labels.clone(), sample.service_account.clone());
         match by_labels.get(&key) {
@@ -123,6 +128,39 @@ fn sample(s: &Selector, namespaces: &BTreeMap<SmolStr, Vec<(SmolStr, SmolStr)>>)
         Selector::new(named.into_iter().map(shorter)).to_smolstr()
     };
     Sample { namespace, name, labels, namespace_labels, service_account }
+}
+
+/// Pods that fail one requirement of a selector that a label must be missing or different, and meet
+/// the rest: without them nobody would see what such a requirement keeps out. One for each value
+/// that is shunned, so as many as the selector has words.
+fn shunned(s: &Selector, own: &Sample) -> Vec<Sample> {
+    let mut out = Vec::new();
+    for r in s.requirements() {
+        if r.key.starts_with(label::NAMESPACE_LABELS)
+            || [label::POD_NAMESPACE, label::CLUSTER, label::SERVICE_ACCOUNT].contains(&r.key.as_str())
+        {
+            continue;
+        }
+        let any = [SmolStr::new_static(ANY_VALUE)];
+        let values: &[SmolStr] = match r.operator {
+            Operator::NotIn => &r.values,
+            Operator::DoesNotExist => &any,
+            Operator::In | Operator::Exists => continue,
+        };
+        for value in values {
+            let source = r.source.clone().unwrap_or(SmolStr::new_static(label::SOURCE_K8S));
+            let extra = Label { key: r.key.clone(), source, value: value.clone() };
+            let mut labels: Vec<Label> = own.labels.iter().filter(|l| l.key != r.key).cloned().collect();
+            labels.push(extra);
+            labels.sort();
+            let met = labels.iter().map(|l| {
+                let source = (l.source != label::SOURCE_K8S).then_some(l.source.as_str());
+                Requirement::new(source, &l.key, Operator::In, [l.value.clone()])
+            });
+            out.push(Sample { name: Selector::new(met).to_smolstr(), labels, ..own.clone() });
+        }
+    }
+    out
 }
 
 /// A value that meets a requirement; `None` where a missing label does.
@@ -241,10 +279,29 @@ mod tests {
             "[team=pay]/any other pod",
             "[team=pay]/tier",
             "any-namespace/any other pod",
+            "any-namespace/app=web",
             "shop/any other pod",
             "shop/app=web",
         ];
         assert_eq!(names, wanted);
+    }
+
+    #[test]
+    fn what_a_selector_keeps_out_has_a_pod_that_meets_the_rest() {
+        let s = Selector::new([
+            is("app", "web"),
+            Requirement::new(None, "env", Operator::NotIn, ["dev".into(), "test".into()]),
+            Requirement::new(None, "old", Operator::DoesNotExist, []),
+        ]);
+        let all = samples([&s], &BTreeMap::new());
+        let labels: Vec<String> = all
+            .iter()
+            .map(|s| s.labels.iter().map(|l| format!("{}={}", l.key, l.value)).collect::<Vec<_>>().join(","))
+            .collect();
+        for wanted in ["app=web", "app=web,env=dev", "app=web,env=test", "app=web,old=any"] {
+            assert!(labels.iter().any(|l| l == wanted), "{wanted}: {labels:?}");
+        }
+        assert_eq!(all.len(), 5);
     }
 
     #[test]
