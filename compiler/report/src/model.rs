@@ -95,6 +95,8 @@ pub struct ExplainedSide {
     pub missed: Vec<(RuleRef, String)>,
     /// What a proxy goes on to decide, if the flow is redirected.
     pub l7: Option<String>,
+    /// Those of the deciding rules that ask nothing of a proxy.
+    pub plain: Vec<RuleRef>,
 }
 
 /// What `explain` says.

@@ -44,7 +44,7 @@ pub(crate) fn run(args: &ExplainArgs, global: &Global) -> Result<Exit, Failure> 
         }
     }
     if outcome.same_pod {
-        notes.push("Both ends are the same pod, and a pod always reaches itself.".to_owned());
+        notes.insert(0, "Both ends are the same pod, and a pod always reaches itself.".to_owned());
     } else if sides.is_empty() {
         notes.push("Neither end is a pod of this cluster, so no policy for pods is asked.".to_owned());
     }
@@ -103,6 +103,11 @@ fn explained(
         cause: cause(set, &decision.reason),
         matched: matched.iter().filter_map(|id| rule_ref(set, *id)).collect(),
         missed: missed::rules(side, direction, subject, flow, &decision.matched),
+        plain: deciding
+            .iter()
+            .filter(|id| set.rule(**id).is_some_and(|r| r.l7.is_none()))
+            .filter_map(|id| rule_ref(set, *id))
+            .collect(),
         l7: (decision.redirect && !asks.is_empty()).then(|| asks.into_iter().collect::<Vec<_>>().join("; ")),
     }
 }

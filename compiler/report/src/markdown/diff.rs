@@ -57,7 +57,7 @@ fn headline(out: &mut String, report: &DiffReport) {
         let _ = writeln!(out, "### {icon}{}\n", text(&first));
     }
     let mut more = false;
-    for (_, line) in lines {
+    for line in lines.map(|(_, line)| line).chain(say::not_compared(report)) {
         let _ = writeln!(out, "- {}", text(&line));
         more = true;
     }

@@ -5,12 +5,22 @@ use super::verdict::{Evidence, cause_lines};
 use crate::model::{ExplainedSide, Explanation};
 use crate::words::{cut, one_line};
 use portcullis_ir::{Direction, Verdict};
-use portcullis_sema::diff::{Cause, SideVerdict};
+use portcullis_sema::diff::{Cause, RuleRef, SideVerdict};
 
 /// Where a cause leads, for a side that is explained alone: its lines, deciding ones first.
 pub(crate) fn explained(side: &ExplainedSide) -> Vec<Evidence> {
-    let v = SideVerdict { verdict: side.verdict, cause: side.cause.clone(), l7: side.l7.clone() };
-    cause_lines(&v, side.direction, false)
+    let lines = |cause: Cause, l7: Option<String>| {
+        cause_lines(&SideVerdict { verdict: side.verdict, cause, l7 }, side.direction, false)
+    };
+    let Cause::Rules(rules) = &side.cause else {
+        return lines(side.cause.clone(), side.l7.clone());
+    };
+    // A rule that asks nothing of a proxy sends nothing there.
+    let one = |r: &RuleRef| {
+        let l7 = side.l7.clone().filter(|_| !side.plain.contains(r));
+        lines(Cause::Rules(vec![r.clone()]), l7)
+    };
+    rules.iter().flat_map(one).collect()
 }
 
 /// The verdict, then the flow: `DENIED: shop/cron → payments/api on TCP 8080`.

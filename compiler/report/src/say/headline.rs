@@ -4,6 +4,7 @@ use super::names::{object, workload};
 use crate::model::{ClusterSource, Coverage, DiffReport};
 use crate::words::{agree, count, count_of, cut, join, number, one_line};
 use portcullis_diag::{Diagnostic, Fate, Severity};
+use portcullis_ir::Workload;
 use portcullis_sema::diff::FindingKind;
 use std::collections::BTreeSet;
 
@@ -80,6 +81,26 @@ pub(crate) fn left_out(report: &DiffReport) -> Option<String> {
     let names: Vec<String> = report.left_out.iter().map(object).collect();
     let it = if names.is_empty() { "what could not be judged".to_owned() } else { cut(&names, 3) };
     Some(format!("what follows leaves out {it}, as if there were no such object"))
+}
+
+/// Workloads that one side only has, so that none of their flows are in the answer: nothing if there are
+/// none. A kind is named where only it tells a new one from one that is gone.
+pub(crate) fn not_compared(report: &DiffReport) -> Option<String> {
+    let (new, gone) = (&report.review.added, &report.review.removed);
+    let part = |list: &[Workload], other: &[Workload], what: &str| {
+        let twin = |w: &Workload| other.iter().any(|o| o.namespace == w.namespace && o.name == w.name);
+        let name = |w: &Workload| {
+            if twin(w) { one_line(&format!("{} {}", w.kind, workload(w))) } else { workload(w) }
+        };
+        let names: Vec<String> = list.iter().map(name).collect();
+        let n = names.len() as u64;
+        (n > 0).then(|| {
+            format!("{} {} {what} ({})", count(n, "workload"), agree(n, "is", "are"), cut(&names, 3))
+        })
+    };
+    let parts: Vec<String> =
+        [part(new, gone, "new"), part(gone, new, "gone")].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| format!("not compared: {}", join(&parts)))
 }
 
 /// What happened to policies: `2 policies added` and their names. The last list is of those that are left out.

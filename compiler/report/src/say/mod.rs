@@ -12,7 +12,8 @@ pub(crate) use flows::{
     transition_effect,
 };
 pub(crate) use headline::{
-    INCOMPLETE, UNSAFE_CHANGE, blocked, coverage, headline, left_out, masked_text, policies, tally,
+    INCOMPLETE, UNSAFE_CHANGE, blocked, coverage, headline, left_out, masked_text, not_compared, policies,
+    tally,
 };
 pub(crate) use names::{group, names, object, path, unnamed, workload};
 pub(crate) use verdict::{Evidence, cause, cause_now, change, evidence, no_side, side_name, verdict};

@@ -61,6 +61,9 @@ impl Page<'_> {
                 && (report.coverage.cluster == ClusterSource::None || !report.blocking.is_empty());
             self.prose(0, if unsure { Ink::Yellow } else { ink(kind) }, &text);
         }
+        if let Some(text) = say::not_compared(report) {
+            self.prose(0, Ink::Yellow, &text);
+        }
         if !report.base.is_empty() || !report.head.is_empty() {
             self.prose(0, Ink::Dim, &format!("{} → {}", one_line(&report.base), one_line(&report.head)));
         }

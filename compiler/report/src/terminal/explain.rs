@@ -21,6 +21,11 @@ pub(crate) fn render(e: &Explanation, sources: &SourceMap, style: &Style) -> Str
     if let Some(text) = say::blocked(say::INCOMPLETE, &e.blocking) {
         page.prose(0, Ink::Red, &text);
     }
+    // Where a side denies what passes all the same, the reason comes first.
+    let early = e.verdict == Verdict::Allowed && e.sides.iter().any(|s| s.verdict == Verdict::Denied);
+    if early {
+        page.notes(&e.notes);
+    }
     for side in &e.sides {
         page.side(side);
     }
@@ -28,7 +33,8 @@ pub(crate) fn render(e: &Explanation, sources: &SourceMap, style: &Style) -> Str
         page.gap();
         page.prose(0, Ink::Plain, "neither end is a pod of this cluster, so no policy applies");
     }
-    let ways = say::ways_out(e);
+    // Nobody has to let through what passes.
+    let ways = if early { Vec::new() } else { say::ways_out(e) };
     if !ways.is_empty() {
         page.gap();
     }
@@ -38,11 +44,8 @@ pub(crate) fn render(e: &Explanation, sources: &SourceMap, style: &Style) -> Str
     if ways.len() > 1 {
         page.prose(6, Ink::Dim, "both sides deny it, so both need a rule");
     }
-    if !e.notes.is_empty() {
-        page.gap();
-    }
-    for note in &e.notes {
-        page.led(0, "note: ", Ink::Cyan, Ink::Plain, &one_line(note));
+    if !early {
+        page.notes(&e.notes);
     }
     if !e.blocking.is_empty() {
         page.section("left out of this answer");
@@ -54,6 +57,15 @@ pub(crate) fn render(e: &Explanation, sources: &SourceMap, style: &Style) -> Str
 }
 
 impl Page<'_> {
+    fn notes(&mut self, notes: &[String]) {
+        if !notes.is_empty() {
+            self.gap();
+        }
+        for note in notes {
+            self.led(0, "note: ", Ink::Cyan, Ink::Plain, &one_line(note));
+        }
+    }
+
     fn side(&mut self, side: &ExplainedSide) {
         self.gap();
         let lead = format!("{} of {}: ", side.direction, say::name(&side.subject));

@@ -344,6 +344,7 @@ pub(crate) fn explanation() -> (Files, Explanation) {
             matched: vec![],
             missed: vec![],
             l7: None,
+            plain: Vec::new(),
         },
         ExplainedSide {
             direction: Direction::Ingress,
@@ -353,6 +354,7 @@ pub(crate) fn explanation() -> (Files, Explanation) {
             matched: vec![],
             missed: vec![(rule, "its peers are app=web in namespace shop".to_owned())],
             l7: None,
+            plain: Vec::new(),
         },
     ];
     let e = Explanation {
