@@ -21,6 +21,14 @@ pub(crate) fn effect(f: &Finding) -> String {
     let verb = match f.kind {
         FindingKind::Denied => agree(f.flows, "becomes denied", "become denied"),
         FindingKind::Allowed => agree(f.flows, "becomes allowed", "become allowed"),
+        FindingKind::L7 if only_authentication(f) => match l7_change(f) {
+            (false, _) => agree(
+                f.flows,
+                "is from now on allowed only after authentication",
+                "are from now on allowed only after authentication",
+            ),
+            _ => agree(f.flows, "no longer needs authentication", "no longer need authentication"),
+        },
         FindingKind::L7 => match l7_change(f) {
             (false, _) => agree(
                 f.flows,
@@ -40,6 +48,16 @@ pub(crate) fn effect(f: &Finding) -> String {
 fn l7_change(f: &Finding) -> (bool, bool) {
     let sides = || [&f.egress, &f.ingress].into_iter().flatten();
     (sides().any(|s| s.base.l7.is_some()), sides().any(|s| s.head.l7.is_some()))
+}
+
+/// Whether authentication (SEM-2.12) is all that is asked, before or after.
+fn only_authentication(f: &Finding) -> bool {
+    [&f.egress, &f.ingress]
+        .into_iter()
+        .flatten()
+        .flat_map(|s| [&s.base.l7, &s.head.l7])
+        .flatten()
+        .all(|asked| asked == "authentication")
 }
 
 /// So many ports that nobody means each of them.
