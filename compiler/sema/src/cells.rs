@@ -1,11 +1,11 @@
 //! Cells: for a subject class, the peers split into parts that have the same row.
 
 use crate::row::{Fallback, Meaning, Row};
-use crate::side::{Evaluation, SubjectClass, slot};
+use crate::side::{Evaluation, SubjectClass, asks_for_names, slot};
 use crate::universe::NodeId;
 use fixedbitset::FixedBitSet;
 use portcullis_ir::cluster::NamedPort;
-use portcullis_ir::{Direction, FlowPort, PortTerm, Ports, Reserved, Verdict};
+use portcullis_ir::{Direction, FlowPort, Reserved, Verdict};
 use rustc_hash::FxHashMap;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -165,8 +165,8 @@ impl<'e, 'a> Cells<'e, 'a> {
                 out.push(Part { peers: alone, row: self.row(rules, class.names.clone(), fallback) });
             }
         }
-        let by_peer = d == Direction::Egress
-            && rules.iter().filter_map(|m| e.meanings.get(*m)).any(|m| asks_for_names(&m.ports));
+        let by_peer =
+            d == Direction::Egress && rules.iter().filter_map(|m| e.meanings.get(*m)).any(asks_for_names);
         if !by_peer {
             if !bits.is_clear() {
                 out.push(Part { peers: bits, row: self.row(rules, class.names.clone(), class.fallback) });
@@ -234,8 +234,8 @@ impl<'e, 'a> Cells<'e, 'a> {
             return Some(found);
         }
         let rules: Vec<u32> = class.rules.iter().copied().filter(|m| takes_in(m)).collect();
-        let by_peer = d == Direction::Egress
-            && rules.iter().filter_map(|m| e.meanings.get(*m)).any(|m| asks_for_names(&m.ports));
+        let by_peer =
+            d == Direction::Egress && rules.iter().filter_map(|m| e.meanings.get(*m)).any(asks_for_names);
         let names = if by_peer { Some(e.named_ports(side, peer).to_vec()) } else { class.names.clone() };
         let row = self.row(&rules, names, fallback);
         if let Some(mask) = mask.filter(|_| !by_peer) {
@@ -268,12 +268,5 @@ impl<'e, 'a> Cells<'e, 'a> {
             && e.class(side, d, group)
                 .and_then(|c| e.classes.get(c))
                 .is_some_and(|c| c.rules.is_empty() && c.fallback == Fallback::Open)
-    }
-}
-
-fn asks_for_names(ports: &Ports) -> bool {
-    match ports {
-        Ports::All => false,
-        Ports::Of(terms) => terms.iter().any(|t| matches!(t, PortTerm::Named(..))),
     }
 }

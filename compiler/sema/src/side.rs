@@ -164,26 +164,14 @@ impl<'a> Evaluation<'a> {
         let mut meaning_of = Vec::with_capacity(input.policies.rules.len());
         let mut rules_of = [vec![Vec::new(); groups], vec![Vec::new(); groups]];
         for (id, rule) in input.policies.rules() {
-            let peers = match &rule.peers {
-                Peers::All => exists.clone(),
+            let mut peers = FixedBitSet::with_capacity(nodes);
+            match &rule.peers {
+                // "Every peer" means every peer there is, on whichever side it exists.
+                Peers::All => peers.insert_range(..),
                 Peers::Of(ids) => {
-                    let mut bits = FixedBitSet::with_capacity(nodes);
-                    for t in ids {
-                        if let Some(term) = terms.get(*t as usize) {
-                            bits.union_with(term);
-                        }
-                    }
-                    bits
+                    ids.iter().filter_map(|t| terms.get(*t as usize)).for_each(|t| peers.union_with(t));
                 }
-            };
-            // "Every peer" means every peer there is, on whichever side it exists.
-            let peers = if rule.peers == Peers::All {
-                let mut all = FixedBitSet::with_capacity(nodes);
-                all.insert_range(..);
-                all
-            } else {
-                peers
-            };
+            }
             let meaning = Meaning {
                 precedence: rule.precedence(),
                 peers: self.peer_sets.intern(peers),
@@ -311,9 +299,7 @@ impl<'a> Evaluation<'a> {
     }
 }
 
-fn asks_for_names(m: &Meaning) -> bool {
-    match &m.ports {
-        Ports::All => false,
-        Ports::Of(terms) => terms.iter().any(|t| matches!(t, PortTerm::Named(..))),
-    }
+/// Whether a rule's ports depend on the named ports of whoever receives the flow.
+pub(crate) fn asks_for_names(m: &Meaning) -> bool {
+    matches!(&m.ports, Ports::Of(terms) if terms.iter().any(|t| matches!(t, PortTerm::Named(..))))
 }

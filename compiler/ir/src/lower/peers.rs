@@ -86,7 +86,7 @@ impl Builder<'_> {
         let mut all = requirements(s, None);
         if let Some(ns) = namespace {
             // A `k8s:` namespace in matchLabels is overwritten; in matchExpressions it stays.
-            let mut kept: Vec<Requirement> = s
+            all = s
                 .match_labels
                 .iter()
                 .filter(|(k, _)| split_key(&k.value) != (Some("k8s"), label::POD_NAMESPACE))
@@ -94,10 +94,9 @@ impl Builder<'_> {
                     let (source, key) = split_key(&k.value);
                     Requirement::new(source, key, Operator::In, [v.value.clone()])
                 })
+                .chain(s.match_expressions.iter().map(|e| expression(e, None)))
+                .chain([is(label::POD_NAMESPACE, ns)])
                 .collect();
-            kept.extend(s.match_expressions.iter().map(|e| expression(e, None)));
-            kept.push(is(label::POD_NAMESPACE, ns));
-            all = kept;
         }
         self.selector(Selector::new(all))
     }
