@@ -1,9 +1,17 @@
-//! The layout that the compiler and the kernel programs share: constants, and nothing that runs.
+//! The layout that the compiler, the agent and the kernel programs share.
 //!
 //! The table image is one block of little-endian bytes. Every section begins at a multiple of
-//! [`ALIGN`]; the header gives where. docs/table-image.md describes each byte.
+//! [`ALIGN`]; the header gives where. docs/table-image.md describes each byte. [`maps`] has the keys
+//! and values of the kernel's maps, and [`c`] writes all of it as the header that the programs
+//! include, `bpf/include/abi.h`; a test holds the file to it.
 
 #![no_std]
+
+extern crate alloc;
+
+pub mod c;
+pub mod maps;
+pub mod record;
 
 /// The first eight bytes of an image.
 pub const MAGIC: [u8; 8] = *b"PCULLIMG";
@@ -110,12 +118,18 @@ pub mod word {
     pub const REDIRECT: u32 = 1 << 1;
     /// Ask for authentication first; only with [`ALLOW`].
     pub const AUTHENTICATE: u32 = 1 << 2;
+    /// The deciding rule's policy asks for a log entry.
+    pub const LOG: u32 = 1 << 3;
+    /// Report it and let it through: a denial whose policy is in audit; never with [`ALLOW`].
+    pub const AUDIT: u32 = 1 << 4;
     /// Where the cause begins: the bits above are its number, 24 of them.
     pub const CAUSE_SHIFT: u32 = 8;
 }
 
 /// In [`Section::SubjectOf`]: no policy is compiled for this endpoint (a slice left it out).
 pub const NO_SUBJECT: u16 = u16::MAX;
+/// In [`Section::PeerClass`]: nothing has this identity (an agent keeps numbers free).
+pub const NO_CLASS: u16 = u16::MAX;
 
 const _: () = assert!(header::SECTIONS + SECTIONS * 8 == HEADER_SIZE);
 const _: () = assert!((COORDINATES as usize).is_multiple_of(PORT_PAGE));

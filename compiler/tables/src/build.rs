@@ -155,7 +155,7 @@ pub fn build(
         (header::ROWS, b.rows.len()),
         (header::WORDS, b.words.len()),
     ];
-    let bytes = image.finish(&counts, &source::digest(e));
+    let bytes = image.finish(&counts, &source::digest(e), 0);
     let causes = b.causes;
     Ok(Built { bytes, causes, classes, atoms })
 }
@@ -250,7 +250,7 @@ fn words32(values: &[u32]) -> Vec<u8> {
 }
 
 /// Sections behind a header that is filled in last.
-struct Writer {
+pub(crate) struct Writer {
     bytes: Vec<u8>,
     table: [(u32, u32); abi::SECTIONS],
 }
@@ -262,7 +262,7 @@ impl Default for Writer {
 }
 
 impl Writer {
-    fn section(&mut self, section: Section, data: &[u8]) {
+    pub(crate) fn section(&mut self, section: Section, data: &[u8]) {
         if let Some(slot) = self.table.get_mut(section as usize) {
             *slot = (to_u32(self.bytes.len()), to_u32(data.len()));
         }
@@ -270,7 +270,7 @@ impl Writer {
         self.bytes.resize(self.bytes.len().next_multiple_of(abi::ALIGN), 0);
     }
 
-    fn finish(mut self, counts: &[(usize, usize)], source: &[u8; 32]) -> Vec<u8> {
+    pub(crate) fn finish(mut self, counts: &[(usize, usize)], source: &[u8; 32], generation: u64) -> Vec<u8> {
         let size = to_u32(self.bytes.len());
         self.put(header::MAGIC, &abi::MAGIC);
         self.put(header::VERSION, &abi::VERSION.to_le_bytes());
@@ -278,6 +278,7 @@ impl Writer {
         for (at, n) in counts {
             self.put(*at, &to_u32(*n).to_le_bytes());
         }
+        self.put(header::GENERATION, &generation.to_le_bytes());
         self.put(header::SOURCE, source);
         for (i, (offset, len)) in self.table.into_iter().enumerate() {
             self.put(header::SECTIONS + i * 8, &offset.to_le_bytes());

@@ -1,0 +1,320 @@
+//! The programs: loaded from the object in this binary, and attached to interfaces.
+
+use super::maps::{OF_PROGRAMS, path_of};
+use super::{Kernel, KernelError};
+use aya::programs::links::{FdLink, LinkError, PinnedLink};
+use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, TestRun as _, TestRunOptions};
+use aya::{Ebpf, EbpfLoader};
+use std::fmt::Display;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The object, compiled from bpf/policy.c by scripts/bpf.sh.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../bpf/policy.bpf.o");
+
+/// Settings that are fixed when programs are loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Let through what cannot be enforced here, instead of dropping it.
+    pub fail_open: bool,
+    /// Report the first packet of each flow that passes.
+    pub report_allowed: bool,
+    /// Lifetime of an unanswered TCP flow.
+    pub lifetime_syn: Duration,
+    /// Lifetime of an answered TCP flow.
+    pub lifetime_tcp: Duration,
+    /// Lifetime of a closed TCP flow.
+    pub lifetime_closed: Duration,
+    /// Lifetime of every other flow.
+    pub lifetime_other: Duration,
+    /// How long the pieces of a datagram belong together.
+    pub lifetime_fragments: Duration,
+    /// After how long a refused flow is reported again.
+    pub report_again: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            fail_open: false,
+            report_allowed: false,
+            lifetime_syn: Duration::from_secs(60),
+            lifetime_tcp: Duration::from_secs(8000),
+            lifetime_closed: Duration::from_secs(10),
+            lifetime_other: Duration::from_secs(60),
+            lifetime_fragments: Duration::from_secs(30),
+            report_again: Duration::from_secs(5),
+        }
+    }
+}
+
+/// One program of the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// What a pod sends, on a device with Ethernet headers.
+    FromEndpoint,
+    /// What reaches a pod, on a device with Ethernet headers.
+    ToEndpoint,
+    /// What a pod sends, on a device without.
+    FromEndpointL3,
+    /// What reaches a pod, on a device without.
+    ToEndpointL3,
+}
+
+impl Program {
+    /// All of them.
+    pub const ALL: [Self; 4] =
+        [Self::FromEndpoint, Self::ToEndpoint, Self::FromEndpointL3, Self::ToEndpointL3];
+
+    /// Its name in the object.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FromEndpoint => "from_endpoint",
+            Self::ToEndpoint => "to_endpoint",
+            Self::FromEndpointL3 => "from_endpoint_l3",
+            Self::ToEndpointL3 => "to_endpoint_l3",
+        }
+    }
+}
+
+/// Where on a host's interface a program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hook {
+    /// Packets that the interface takes in: what the pod sends.
+    FromPod,
+    /// Packets that leave through the interface: what reaches the pod.
+    ToPod,
+}
+
+impl Hook {
+    /// Both.
+    pub const BOTH: [Self; 2] = [Self::FromPod, Self::ToPod];
+
+    const fn attach_type(self) -> TcAttachType {
+        match self {
+            Self::FromPod => TcAttachType::Ingress,
+            Self::ToPod => TcAttachType::Egress,
+        }
+    }
+
+    const fn program(self, ethernet: bool) -> Program {
+        match (self, ethernet) {
+            (Self::FromPod, true) => Program::FromEndpoint,
+            (Self::ToPod, true) => Program::ToEndpoint,
+            (Self::FromPod, false) => Program::FromEndpointL3,
+            (Self::ToPod, false) => Program::ToEndpointL3,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::FromPod => "from",
+            Self::ToPod => "to",
+        }
+    }
+}
+
+/// How a program came to be attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attachment {
+    /// By a link that is pinned and replaced in one step (kernel 6.6 and later).
+    Link,
+    /// By a filter of the clsact queueing discipline.
+    Filter,
+}
+
+/// The loaded programs.
+pub struct Programs {
+    object: Ebpf,
+    folder: PathBuf,
+}
+
+impl std::fmt::Debug for Programs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Programs").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+fn failed(what: &'static str, why: &dyn Display) -> KernelError {
+    KernelError::Programs { what, why: why.to_string() }
+}
+
+/// An error with everything that caused it.
+fn chain(e: &dyn std::error::Error) -> String {
+    let mut out = e.to_string();
+    let mut next = e.source();
+    while let Some(cause) = next {
+        out.push_str(": ");
+        out.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    out
+}
+
+impl Kernel {
+    /// Loads the programs over these maps. Programs that are attached stay as they are.
+    pub fn load(&self, settings: &Settings) -> Result<Programs, KernelError> {
+        let nanos = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
+        let mask = self.sizes.slot - 1;
+        let (fail_open, report_allowed) = (u32::from(settings.fail_open), u32::from(settings.report_allowed));
+        let lifetimes = [
+            ("lifetime_syn", nanos(settings.lifetime_syn)),
+            ("lifetime_tcp", nanos(settings.lifetime_tcp)),
+            ("lifetime_closed", nanos(settings.lifetime_closed)),
+            ("lifetime_other", nanos(settings.lifetime_other)),
+            ("lifetime_fragments", nanos(settings.lifetime_fragments)),
+            ("report_again", nanos(settings.report_again)),
+        ];
+        let mut loader = EbpfLoader::new();
+        loader.override_global("image_mask", &mask, true);
+        loader.override_global("fail_open", &fail_open, true);
+        loader.override_global("report_allowed", &report_allowed, true);
+        for (name, value) in &lifetimes {
+            loader.override_global(name, value, true);
+        }
+        for name in OF_PROGRAMS {
+            loader.map_pin_path(name, path_of(&self.folder, self.sizes.slot, name));
+        }
+        let mut object = loader.load(OBJECT).map_err(|e| failed("read", &chain(&e)))?;
+        for program in Program::ALL {
+            classifier(&mut object, program)?.load().map_err(|e| failed("loaded", &chain(&e)))?;
+        }
+        Ok(Programs { object, folder: self.folder.join("links") })
+    }
+}
+
+fn classifier(object: &mut Ebpf, program: Program) -> Result<&mut SchedClassifier, KernelError> {
+    object
+        .program_mut(program.name())
+        .ok_or_else(|| failed("found", &program.name()))?
+        .try_into()
+        .map_err(|e: ProgramError| failed("used", &e))
+}
+
+impl Programs {
+    /// Runs a program on one packet, as if it were on the interface of that index: what it returns, and
+    /// how long one of `repeat` runs took.
+    pub fn test_run(
+        &self,
+        program: Program,
+        packet: &[u8],
+        ifindex: u32,
+        repeat: u32,
+    ) -> Result<(i32, Duration), KernelError> {
+        let classifier: &SchedClassifier = self
+            .object
+            .program(program.name())
+            .ok_or_else(|| failed("found", &program.name()))?
+            .try_into()
+            .map_err(|e: ProgramError| failed("used", &e))?;
+        // `struct __sk_buff` up to `ifindex`, its eleventh number.
+        let mut context = [0u8; 192];
+        for (slot, byte) in context.iter_mut().skip(40).zip(ifindex.to_ne_bytes()) {
+            *slot = byte;
+        }
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(packet);
+        options.ctx_in = Some(&context);
+        options.repeat = repeat;
+        let done = classifier.test_run(options).map_err(|e| failed("run", &chain(&e)))?;
+        Ok((done.return_value.cast_signed(), done.duration))
+    }
+
+    fn link_path(&self, ifindex: u32, hook: Hook) -> PathBuf {
+        self.folder.join(format!("{ifindex}-{}", hook.name()))
+    }
+
+    /// Attaches to an interface, or puts these programs in the place of those that are attached, without
+    /// a packet in between. `ethernet` says whether its packets have Ethernet headers.
+    pub fn attach(
+        &mut self,
+        interface: &str,
+        ifindex: u32,
+        ethernet: bool,
+    ) -> Result<Attachment, KernelError> {
+        fs::create_dir_all(&self.folder)
+            .map_err(|e| KernelError::Folder { path: self.folder.clone(), source: e })?;
+        let mut how = Attachment::Link;
+        for hook in Hook::BOTH {
+            let path = self.link_path(ifindex, hook);
+            let program = classifier(&mut self.object, hook.program(ethernet))?;
+            if let Some(old) = pinned(&path)?
+                && let Ok(link) = SchedClassifierLink::try_from(old)
+            {
+                // Fails for the link of an interface that is gone, whose index another now has.
+                match program.attach_to_link(link) {
+                    Ok(id) => {
+                        let link = program.take_link(id).map_err(|e| failed("attached", &chain(&e)))?;
+                        // The pin holds the link that was replaced into; this handle may go.
+                        drop_handle(link);
+                        continue;
+                    }
+                    Err(_) => {
+                        let _ = fs::remove_file(&path);
+                    }
+                }
+            }
+            let first = TcAttachOptions::TcxOrder(LinkOrder::first());
+            match program.attach_with_options(interface, hook.attach_type(), first) {
+                Ok(id) => {
+                    let link = program.take_link(id).map_err(|e| failed("attached", &chain(&e)))?;
+                    let link = FdLink::try_from(link).map_err(|e| failed("attached", &chain(&e)))?;
+                    let pin = link.pin(&path).map_err(|e| failed("pinned", &chain(&e)))?;
+                    drop_pin(pin);
+                }
+                Err(e) if is_unsupported(&e) => {
+                    how = Attachment::Filter;
+                    filter(program, interface, hook)?;
+                }
+                Err(e) => return Err(failed("attached", &chain(&e))),
+            }
+        }
+        Ok(how)
+    }
+}
+
+/// The link that is pinned at a path, without taking the pin away.
+fn pinned(path: &std::path::Path) -> Result<Option<FdLink>, KernelError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let link = PinnedLink::from_pin(path).map_err(|e: LinkError| failed("found", &chain(&e)))?;
+    Ok(Some(FdLink::from(link)))
+}
+
+/// A TCX link that is pinned lives on without its handle.
+fn drop_handle(link: SchedClassifierLink) {
+    drop(link);
+}
+
+fn drop_pin(pin: PinnedLink) {
+    drop(pin);
+}
+
+/// The filter's place among those of clsact, so that it is found again and replaced.
+const PRIORITY: u16 = 1;
+const HANDLE: tc::TcHandle = tc::TcHandle::new(0, 1);
+
+fn filter(program: &mut SchedClassifier, interface: &str, hook: Hook) -> Result<(), KernelError> {
+    match tc::qdisc_add_clsact(interface) {
+        Ok(()) | Err(TcError::AlreadyAttached) => {}
+        Err(e) => return Err(failed("attached", &chain(&e))),
+    }
+    let options =
+        NlOptions { priority: PRIORITY, handle: HANDLE, ..NlOptions::default() };
+    let id = program
+        .attach_with_options(interface, hook.attach_type(), TcAttachOptions::Netlink(options))
+        .map_err(|e| failed("attached", &chain(&e)))?;
+    let link = program.take_link(id).map_err(|e| failed("attached", &chain(&e)))?;
+    // Dropping the handle would take the filter away.
+    std::mem::forget(link);
+    Ok(())
+}
+
+/// The kernel has no TCX.
+fn is_unsupported(e: &ProgramError) -> bool {
+    let ProgramError::SyscallError(e) = e else { return false };
+    matches!(e.io_error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP))
+}
