@@ -7,8 +7,8 @@
 
 use ipnet::IpNet;
 use portcullis_ir::Cluster;
-use portcullis_ir::cluster::PortTableId;
 use portcullis_ir::IdentityId;
+use portcullis_ir::cluster::PortTableId;
 use portcullis_sema::universe::{NodeKind, Universe};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,7 +89,8 @@ impl Registry {
         if let Some(number) = self.by_digest.get(&digest) {
             return Ok((*number, false));
         }
-        let number = self.free().filter(|n| n - FIRST_POD < self.limit).ok_or(OutOfNumbers { limit: self.limit })?;
+        let number =
+            self.free().filter(|n| n - FIRST_POD < self.limit).ok_or(OutOfNumbers { limit: self.limit })?;
         self.by_digest.insert(digest, number);
         self.by_number.insert(number, digest);
         Ok((number, true))

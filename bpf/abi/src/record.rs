@@ -80,6 +80,23 @@ pub struct FieldDescription {
     pub doc: &'static [&'static str],
 }
 
+/// The place of a field, from sizes and alignments; fails to compile where C would put padding before it.
+pub(crate) const fn offset(fields: &[(usize, usize)], at: usize) -> usize {
+    let mut rest = fields;
+    let mut sum = 0;
+    let mut n = 0;
+    while let [(size, align), more @ ..] = rest {
+        assert!(sum % *align == 0, "a field of a record needs padding before it");
+        if n == at {
+            return sum;
+        }
+        sum += *size;
+        n += 1;
+        rest = more;
+    }
+    sum
+}
+
 /// Defines a record. Fields must stand where C puts them without padding; a constant assertion holds it.
 macro_rules! record {
     (
@@ -129,16 +146,6 @@ macro_rules! record {
             pub const DESCRIPTION: $crate::record::Description = {
                 const FIELDS: &[(usize, usize)] =
                     &[$( (<$ty as $crate::record::Field>::SIZE, <$ty as $crate::record::Field>::ALIGN), )*];
-                const fn offset(at: usize) -> usize {
-                    let mut sum = 0;
-                    let mut i = 0;
-                    while i < at {
-                        sum += FIELDS[i].0;
-                        i += 1;
-                    }
-                    assert!(sum % FIELDS[at].1 == 0, "a field of a record needs padding before it");
-                    sum
-                }
                 #[allow(unused_assignments, reason = "the last field's place is not needed")]
                 const DESCRIBED: &[$crate::record::FieldDescription] = &{
                     let mut at = 0;
@@ -148,7 +155,7 @@ macro_rules! record {
                         $crate::record::FieldDescription {
                             name: stringify!($field),
                             c: <$ty as $crate::record::Field>::C,
-                            offset: offset(this),
+                            offset: $crate::record::offset(FIELDS, this),
                             doc: &[$( $field_doc, )*],
                         }
                     }, )*]

@@ -156,8 +156,11 @@ mod tests {
     #[test]
     fn a_number_that_nobody_has_gets_no_answer() {
         let bytes = image();
-        let numbers =
-            Numbers { identities: vec![Some(1), None, Some(2)], identity_slots: 4, endpoints: vec![None, Some(0)] };
+        let numbers = Numbers {
+            identities: vec![Some(1), None, Some(2)],
+            identity_slots: 4,
+            endpoints: vec![None, Some(0)],
+        };
         let staged = stage(&Image::parse(&bytes).unwrap(), &numbers, 1).unwrap();
         let staged = Image::parse(&staged).unwrap();
         assert!(staged.lookup(1, Direction::Ingress, 3, 80).is_err());

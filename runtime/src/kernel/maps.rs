@@ -41,6 +41,9 @@ impl Default for Sizes {
     }
 }
 
+/// Key and value.
+pub(crate) type Entry = (Vec<u8>, Vec<u8>);
+
 /// One map, by its descriptor and the sizes of its elements.
 #[derive(Debug)]
 pub(crate) struct Map {
@@ -100,7 +103,7 @@ impl Map {
     }
 
     /// Every element, by key.
-    pub(crate) fn entries(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, KernelError> {
+    pub(crate) fn entries(&self) -> Result<Vec<Entry>, KernelError> {
         let mut out = Vec::new();
         for key in self.keys()? {
             if let Some(value) = self.get(&key)? {
@@ -117,7 +120,11 @@ impl Map {
 
     fn check(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), KernelError> {
         let fits = key.len() == self.key && value.is_none_or(|v| v.len() == self.value);
-        if fits { Ok(()) } else { Err(KernelError::map(self.name, "used", io::Error::other("of another size"))) }
+        if fits {
+            Ok(())
+        } else {
+            Err(KernelError::map(self.name, "used", io::Error::other("of another size")))
+        }
     }
 }
 
@@ -146,17 +153,23 @@ pub(crate) struct Maps {
     pub(crate) endpoints: Map,
     pub(crate) identities: Map,
     pub(crate) conntrack: Map,
-    pub(crate) fragments: Map,
-    pub(crate) denied: Map,
     pub(crate) drops: Map,
     pub(crate) counters: Map,
-    pub(crate) events: Map,
 }
 
 /// Names under which the programs know them.
 pub(crate) const OF_PROGRAMS: [&str; 11] = [
-    "active", "images", "prefixes", "addresses", "endpoints", "conntrack", "fragments", "denied", "drops",
-    "counters", "events",
+    "active",
+    "images",
+    "prefixes",
+    "addresses",
+    "endpoints",
+    "conntrack",
+    "fragments",
+    "denied",
+    "drops",
+    "counters",
+    "events",
 ];
 
 /// Bytes of an identity's digest, in `identities`.
@@ -200,6 +213,17 @@ impl Maps {
         };
         let one = |spec: MapSpec<'static>| open(folder, sizes.slot, &spec, None);
         let lru = map_type::LRU_HASH;
+        // Only the programs use these; the pins keep them.
+        one(spec(
+            "fragments",
+            lru,
+            size::<{ FragmentKey::SIZE }>(),
+            size::<{ FragmentValue::SIZE }>(),
+            8192,
+            0,
+        ))?;
+        one(spec("denied", lru, size::<{ FlowKey::SIZE }>(), size::<{ DeniedValue::SIZE }>(), 16384, 0))?;
+        one(spec("events", map_type::RINGBUF, 0, 0, sizes.events, 0))?;
         Ok(Self {
             meta: one(spec("meta", map_type::ARRAY, 4, size::<{ Meta::SIZE }>(), 1, 0))?,
             active: one(spec("active", map_type::ARRAY, 4, size::<{ Active::SIZE }>(), 1, sys::MMAPABLE))?,
@@ -247,25 +271,8 @@ impl Maps {
                 sizes.conntrack,
                 0,
             ))?,
-            fragments: one(spec(
-                "fragments",
-                lru,
-                size::<{ FragmentKey::SIZE }>(),
-                size::<{ FragmentValue::SIZE }>(),
-                8192,
-                0,
-            ))?,
-            denied: one(spec(
-                "denied",
-                lru,
-                size::<{ FlowKey::SIZE }>(),
-                size::<{ DeniedValue::SIZE }>(),
-                16384,
-                0,
-            ))?,
             drops: one(spec("drops", map_type::LRU_PERCPU_HASH, size::<{ DropKey::SIZE }>(), 8, 16384, 0))?,
             counters: one(spec("counters", map_type::PERCPU_ARRAY, 4, 8, counter::COUNT, 0))?,
-            events: one(spec("events", map_type::RINGBUF, 0, 0, sizes.events, 0))?,
         })
     }
 }
@@ -313,10 +320,12 @@ fn open(
             Ok(map)
         }
         Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {
-            let template =
-                inner.map(|i| sys::create(i, None)).transpose().map_err(|e| KernelError::map(spec.name, "made", e))?;
-            let fd = sys::create(spec, template.as_ref())
+            let template = inner
+                .map(|i| sys::create(i, None))
+                .transpose()
                 .map_err(|e| KernelError::map(spec.name, "made", e))?;
+            let fd =
+                sys::create(spec, template.as_ref()).map_err(|e| KernelError::map(spec.name, "made", e))?;
             sys::pin(&fd, &path).map_err(|e| KernelError::map(spec.name, "pinned", e))?;
             Map::of(fd, spec.name)
         }

@@ -187,8 +187,7 @@ impl Kernel {
 
     /// Every tracked flow.
     pub fn flows(&self) -> Result<Vec<(FlowKey, FlowValue)>, KernelError> {
-        let read =
-            |(k, v): (Vec<u8>, Vec<u8>)| Some((FlowKey::from_bytes(&k)?, FlowValue::from_bytes(&v)?));
+        let read = |(k, v): (Vec<u8>, Vec<u8>)| Some((FlowKey::from_bytes(&k)?, FlowValue::from_bytes(&v)?));
         Ok(self.maps.conntrack.entries()?.into_iter().filter_map(read).collect())
     }
 

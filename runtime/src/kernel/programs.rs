@@ -40,10 +40,10 @@ impl Default for Settings {
         Self {
             fail_open: false,
             report_allowed: false,
-            lifetime_syn: Duration::from_secs(60),
+            lifetime_syn: Duration::from_mins(1),
             lifetime_tcp: Duration::from_secs(8000),
             lifetime_closed: Duration::from_secs(10),
-            lifetime_other: Duration::from_secs(60),
+            lifetime_other: Duration::from_mins(1),
             lifetime_fragments: Duration::from_secs(30),
             report_again: Duration::from_secs(5),
         }
@@ -302,8 +302,7 @@ fn filter(program: &mut SchedClassifier, interface: &str, hook: Hook) -> Result<
         Ok(()) | Err(TcError::AlreadyAttached) => {}
         Err(e) => return Err(failed("attached", &chain(&e))),
     }
-    let options =
-        NlOptions { priority: PRIORITY, handle: HANDLE, ..NlOptions::default() };
+    let options = NlOptions { priority: PRIORITY, handle: HANDLE, ..NlOptions::default() };
     let id = program
         .attach_with_options(interface, hook.attach_type(), TcAttachOptions::Netlink(options))
         .map_err(|e| failed("attached", &chain(&e)))?;

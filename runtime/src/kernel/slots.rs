@@ -56,7 +56,7 @@ impl Kernel {
         let value = self.maps.active.get(&0u32.to_ne_bytes())?.and_then(|v| Active::from_bytes(&v));
         let slot = value.map_or(SLOTS, |v| v.slot);
         // A map that was just made is zero: its slot 0 is empty.
-        Ok((slot < SLOTS && self.inner(&self.maps.images, slot)?.is_some()).then_some(slot))
+        Ok((slot < SLOTS && inner(&self.maps.images, slot)?.is_some()).then_some(slot))
     }
 
     /// Puts a generation into a slot that does not decide. Takes a grace period, 8 to 16 ms.
@@ -102,7 +102,7 @@ impl Kernel {
 
     /// The image in a slot, as far as its header says it goes.
     pub fn image(&self, slot: u32) -> Result<Option<Vec<u8>>, KernelError> {
-        let Some(map) = self.inner(&self.maps.images, slot)? else { return Ok(None) };
+        let Some(map) = inner(&self.maps.images, slot)? else { return Ok(None) };
         let mapped = Mapped::new(&map, self.sizes.slot as usize).map_err(io("image", "read"))?;
         let head = mapped.copy(portcullis_abi::HEADER_SIZE);
         let size = head.get(header::SIZE..).and_then(|r| r.first_chunk()).map(|b| u32::from_le_bytes(*b));
@@ -111,11 +111,12 @@ impl Kernel {
 
     /// The prefixes in a slot, by key.
     pub fn prefixes(&self, slot: u32) -> Result<Vec<(IpNet, u32)>, KernelError> {
-        let Some(fd) = self.inner(&self.maps.prefixes, slot)? else { return Ok(Vec::new()) };
+        let Some(fd) = inner(&self.maps.prefixes, slot)? else { return Ok(Vec::new()) };
         let trie = Map::open_inner(fd, "prefixes")?;
         let mut out = Vec::new();
         for (key, value) in trie.entries()? {
-            let (Some(key), Some(value)) = (PrefixKey::from_bytes(&key), PrefixValue::from_bytes(&value)) else {
+            let (Some(key), Some(value)) = (PrefixKey::from_bytes(&key), PrefixValue::from_bytes(&value))
+            else {
                 continue;
             };
             let (ip, bits) = match address_of(key.address) {
@@ -143,7 +144,7 @@ impl Kernel {
     }
 
     fn set_entry(&self, slot: u32, section: Section, at: usize, value: u16) -> Result<(), KernelError> {
-        let Some(map) = self.inner(&self.maps.images, slot)? else {
+        let Some(map) = inner(&self.maps.images, slot)? else {
             return Err(KernelError::map("images", "found", std::io::Error::other("the slot is empty")));
         };
         let mapped = Mapped::new(&map, self.sizes.slot as usize).map_err(io("image", "opened"))?;
@@ -154,17 +155,22 @@ impl Kernel {
         let place = header::SECTIONS + section as usize * 8;
         let (offset, len) = (field(place), field(place + 4));
         if at * 2 >= len {
-            return Err(KernelError::map("image", "written", std::io::Error::other("no room for the number")));
+            return Err(KernelError::map(
+                "image",
+                "written",
+                std::io::Error::other("no room for the number"),
+            ));
         }
         mapped.set_u16(offset + at * 2, value).map_err(io("image", "written"))
     }
+}
 
-    fn inner(&self, outer: &Map, slot: u32) -> Result<Option<std::os::fd::OwnedFd>, KernelError> {
-        let id = outer.get(&slot.to_ne_bytes())?.and_then(|v| v.first_chunk().map(|b| u32::from_ne_bytes(*b)));
-        match id {
-            None | Some(0) => Ok(None),
-            Some(id) => sys::map_by_id(id).map(Some).map_err(io("images", "opened")),
-        }
+/// The map in a slot of a map of maps.
+fn inner(outer: &Map, slot: u32) -> Result<Option<std::os::fd::OwnedFd>, KernelError> {
+    let id = outer.get(&slot.to_ne_bytes())?.and_then(|v| v.first_chunk().map(|b| u32::from_ne_bytes(*b)));
+    match id {
+        None | Some(0) => Ok(None),
+        Some(id) => sys::map_by_id(id).map(Some).map_err(io("images", "opened")),
     }
 }
 

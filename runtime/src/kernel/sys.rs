@@ -104,10 +104,10 @@ struct ById {
 }
 
 #[repr(C)]
-struct Info {
+struct Query {
     bpf_fd: u32,
-    info_len: u32,
-    info: u64,
+    length: u32,
+    answer: u64,
 }
 
 /// Calls `bpf(2)`.
@@ -220,12 +220,12 @@ pub(super) fn map_by_id(id: u32) -> io::Result<OwnedFd> {
 /// What the kernel says of a map.
 pub(super) fn info(fd: &impl AsFd) -> io::Result<MapInfo> {
     let mut info = MapInfo::default();
-    let mut attr = Info {
+    let mut attr = Query {
         bpf_fd: raw(fd),
-        info_len: u32::try_from(size_of::<MapInfo>()).map_err(io::Error::other)?,
-        info: ptr::from_mut(&mut info).addr() as u64,
+        length: u32::try_from(size_of::<MapInfo>()).map_err(io::Error::other)?,
+        answer: ptr::from_mut(&mut info).addr() as u64,
     };
-    // SAFETY: the kernel writes at most `info_len` bytes, the size of `info`.
+    // SAFETY: the kernel writes at most `length` bytes, the size of `info`.
     unsafe { bpf(command::OBJ_INFO, &mut attr) }?;
     Ok(info)
 }
@@ -306,14 +306,6 @@ impl Drop for Mapped {
     }
 }
 
-/// Nanoseconds of the coarse monotonic clock, which the programs stamp their entries with.
-pub(crate) fn coarse_now() -> u64 {
-    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the kernel writes one timespec.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
-    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
-}
-
 /// Mounts a bpf file system.
 pub(super) fn mount_bpffs(at: &Path) -> io::Result<()> {
     let (target, kind) = (c_path(at)?, c"bpf");
@@ -333,14 +325,4 @@ pub(super) fn is_bpffs(at: &Path) -> io::Result<bool> {
         return Err(io::Error::last_os_error());
     }
     Ok(stat.f_type == BPF_FS_MAGIC)
-}
-
-/// The index of an interface in this network namespace.
-pub(crate) fn interface_index(name: &str) -> io::Result<u32> {
-    let name = CString::new(name).map_err(io::Error::other)?;
-    // SAFETY: a string that ends with a zero byte.
-    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
-        0 => Err(io::Error::last_os_error()),
-        index => Ok(index),
-    }
 }

@@ -1,6 +1,7 @@
 //! What the tests of the programs share: a place to pin, packets, and policies put into the kernel.
 #![allow(dead_code, reason = "each test uses a part")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
 
 pub(crate) mod packets;
 
@@ -43,7 +44,10 @@ pub(crate) fn pins() -> Option<Pins> {
     match kernel::prepare(root, &folder) {
         Ok(()) => Some(Pins(folder)),
         Err(e) => {
-            assert!(std::env::var_os("CI").is_none(), "the tests of the kernel's programs must run in CI: {e}");
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "the tests of the kernel's programs must run in CI: {e}"
+            );
             eprintln!("not run, since it needs root and a bpf file system: {e}");
             None
         }
@@ -114,6 +118,14 @@ pub(crate) fn reserved_address(r: Reserved, v6: bool) -> IpAddr {
     }
 }
 
+fn address(end: &PeerRef, v6: bool) -> IpAddr {
+    match end {
+        PeerRef::Endpoint(id) => pod_address(id.0, v6),
+        PeerRef::Reserved(r) => reserved_address(*r, v6),
+        PeerRef::External { ip, .. } => *ip,
+    }
+}
+
 impl<'w> World<'w> {
     /// Compiles, stages, flips, and binds every address that flows may ask for.
     pub(crate) fn new(
@@ -128,8 +140,7 @@ impl<'w> World<'w> {
         let image = Image::parse(&built.bytes).unwrap();
         let universe = &evaluation.universe;
         let mut registry = Registry::new(10_000, BTreeMap::new());
-        let assigned =
-            registry.assign(universe, input.cluster, |_, _| Ok::<_, NoNumbers>(())).unwrap();
+        let assigned = registry.assign(universe, input.cluster, |_, _| Ok::<_, NoNumbers>(())).unwrap();
         let groups = u32::try_from(universe.groups).unwrap();
         let numbers = Numbers {
             identities: assigned.of_node.clone(),
@@ -157,14 +168,6 @@ impl<'w> World<'w> {
             }
         }
         Self { machine, evaluation, cluster: input.cluster, numbers: assigned.of_node, next_port: 20_000 }
-    }
-
-    fn address(&self, end: &PeerRef, v6: bool) -> IpAddr {
-        match end {
-            PeerRef::Endpoint(id) => pod_address(id.0, v6),
-            PeerRef::Reserved(r) => reserved_address(*r, v6),
-            PeerRef::External { ip, .. } => *ip,
-        }
     }
 
     /// What the kernel says of one side of a flow: `None` where the flow cannot be made a packet of.
@@ -202,7 +205,7 @@ impl<'w> World<'w> {
             bound = Some(*ip);
         }
         self.next_port = self.next_port.wrapping_add(1).max(20_000);
-        let (source, destination) = (self.address(&flow.from, v6), self.address(&flow.to, v6));
+        let (source, destination) = (address(&flow.from, v6), address(&flow.to, v6));
         let packet = packets::first(source, destination, flow.port, self.next_port);
         let done = self.machine.run(direction, &packet);
         self.machine.forget_flows();

@@ -55,7 +55,7 @@ impl Ip {
                 let mut out = vec![0x40 | u8::try_from(length / 4).unwrap(), 0];
                 out.extend(u16::try_from(length + payload.len()).unwrap().to_be_bytes());
                 out.extend(u16::try_from(self.id & 0xffff).unwrap().to_be_bytes());
-                out.extend((self.offset / 8 | if self.more { 0x2000 } else { 0 }).to_be_bytes());
+                out.extend(((self.offset / 8) | if self.more { 0x2000 } else { 0 }).to_be_bytes());
                 out.extend([self.hops, self.protocol, 0, 0]);
                 out.extend(source.octets());
                 out.extend(destination.octets());
