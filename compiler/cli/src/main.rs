@@ -1,17 +1,16 @@
 //! `portcullis`: reviews Kubernetes network policy before it rolls out.
 //!
-//! The way through: [`args`] says what was asked; [`input`] and [`git`] fetch texts; [`load`] makes
-//! objects of them; [`session`] puts a side together, with [`coverage`] of what was looked at;
+//! The way through: [`args`] says what was asked; [`input`] (the crate `files`) and [`git`] fetch texts;
+//! [`load`] makes objects of them; [`session`] puts a side together, with [`coverage`] of what was looked at;
 //! [`commands`] ask the engines, with [`resolve`] for names of flows' ends; [`output`] writes the
-//! report; [`exit`] says how it ended. This crate alone touches files, processes and the environment.
+//! report; [`exit`] says how it ended. This crate and `files` alone
+//! touch the machine.
 
 mod args;
 mod commands;
 mod coverage;
 mod exit;
 mod git;
-mod input;
-mod load;
 mod output;
 mod resolve;
 mod session;
@@ -19,6 +18,7 @@ mod solver;
 
 use clap::Parser as _;
 use exit::Exit;
+use portcullis_files::{self as input, load};
 use std::panic;
 use std::process::ExitCode;
 

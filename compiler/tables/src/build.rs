@@ -1,13 +1,14 @@
 //! Cells to bytes.
 
 use crate::atoms::Atoms;
+use crate::cause::Cause;
 use crate::classes::Classes;
 use crate::pages::{Full, Pages};
 use crate::source;
 use fixedbitset::FixedBitSet;
 use portcullis_abi::{self as abi, Section, header, word};
+use portcullis_ir::Verdict;
 use portcullis_ir::intern::Interner;
-use portcullis_ir::{EnforcementId, RuleId, Verdict};
 use portcullis_sema::cells::Cells;
 use portcullis_sema::row::{Cell, Fallback, Row, Why};
 use portcullis_sema::side::Evaluation;
@@ -26,19 +27,6 @@ pub enum BuildError {
         /// How many there can be.
         limit: usize,
     },
-}
-
-/// What a verdict word's cause stands for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Cause {
-    /// Nothing selects the endpoint in this direction.
-    NotEnforced,
-    /// The node's own host reaches its pods.
-    Localhost,
-    /// These enforcements turned default deny on.
-    DefaultDeny(Vec<EnforcementId>),
-    /// These rules decide.
-    Rules(Vec<RuleId>),
 }
 
 /// An image and what it was made of.

@@ -7,6 +7,7 @@
 
 pub mod atoms;
 pub mod build;
+pub mod cause;
 pub mod classes;
 pub mod image;
 mod pages;
@@ -14,4 +15,5 @@ mod source;
 pub mod staged;
 
 pub use build::{BuildError, Built, build};
+pub use cause::Cause;
 pub use image::{Image, ImageError, Word};

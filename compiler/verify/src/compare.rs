@@ -8,7 +8,7 @@ use fixedbitset::FixedBitSet;
 use portcullis_abi::word;
 use portcullis_ir::{AuthMode, Decision, Direction, Reason, Rule, RuleId, Verdict};
 use portcullis_oracle::Oracle;
-use portcullis_tables::build::Cause;
+use portcullis_tables::Cause;
 use portcullis_tables::{Image, ImageError, Word};
 use rustc_hash::{FxHashMap, FxHashSet};
 

@@ -25,7 +25,7 @@ use portcullis_abi::{COORDINATES, header};
 use portcullis_ir::{Decision, Direction};
 use portcullis_oracle::Oracle;
 use portcullis_sema::universe::{Input, NodeId, Universe};
-use portcullis_tables::build::Cause;
+use portcullis_tables::Cause;
 use portcullis_tables::{Image, ImageError, Word};
 use ports::Stretches;
 use rayon::prelude::*;

@@ -55,7 +55,7 @@ fn every_mutant_that_changes_a_verdict_is_reported_with_a_flow_that_it_changes()
     let w = world(40);
     let input = Input { policies: &w.policies, cluster: &w.cluster, options: &w.options };
     let e = Evaluation::new(&[input], &[]);
-    let names = |c: &portcullis_tables::build::Cause| format!("{c:?}");
+    let names = |c: &portcullis_tables::Cause| format!("{c:?}");
     let built = build(&e, None, &names).unwrap();
     let clean = verify(&built.bytes, input, &e.universe, None, &names).unwrap();
     assert_eq!(clean.differences, []);

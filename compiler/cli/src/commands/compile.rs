@@ -8,11 +8,9 @@ use crate::output;
 use crate::session::Side;
 use fixedbitset::FixedBitSet;
 use portcullis_abi::{Section, header};
-use portcullis_diag::SourceMap;
-use portcullis_ir::PolicySet;
 use portcullis_sema::Universe;
 use portcullis_sema::side::Evaluation;
-use portcullis_tables::build::Cause;
+use portcullis_tables::Cause;
 use portcullis_tables::{Image, build};
 use std::fmt::Write as _;
 use std::fs;
@@ -42,7 +40,7 @@ pub(crate) fn run(args: &CompileArgs, global: &Global) -> Result<Exit, Failure> 
     let input = side.input(&options);
     let evaluation = Evaluation::new(&[input], &[]);
     let wanted = args.node.as_deref().map(|n| on_node(n, &side, &evaluation.universe)).transpose()?;
-    let names = |c: &Cause| name(c, &side.policies, &question.sources);
+    let names = |c: &Cause| c.line(&side.policies, &question.sources);
     let built = build(&evaluation, wanted.as_ref(), &names)
         .map_err(|e| Failure::new(e.to_string(), "compile one node at a time, with --node"))?;
     let mut text = String::new();
@@ -94,30 +92,6 @@ pub(super) fn on_node(node: &str, side: &Side<'_>, universe: &Universe) -> Resul
         ));
     }
     Ok(out)
-}
-
-/// A cause in one line: what decided, and where it stands.
-pub(super) fn name(cause: &Cause, policies: &PolicySet, sources: &SourceMap) -> String {
-    let of = |policy, span| {
-        let object = policies.policy(policy).map(|p| p.object.to_string()).unwrap_or_default();
-        format!("{object} at {}", sources.locate(span))
-    };
-    match cause {
-        Cause::NotEnforced => "no policy selects it".to_owned(),
-        Cause::Localhost => "the node's own host reaches its pods".to_owned(),
-        Cause::DefaultDeny(ids) if ids.is_empty() => "default deny of every endpoint".to_owned(),
-        Cause::DefaultDeny(ids) => {
-            let by = ids.iter().filter_map(|id| policies.enforcement(*id)).map(|e| of(e.policy, e.span));
-            format!("default deny by {}", by.collect::<Vec<_>>().join("; "))
-        }
-        Cause::Rules(ids) => {
-            let by = ids
-                .iter()
-                .filter_map(|id| policies.rule(*id))
-                .map(|r| format!("{} by {}", r.action, of(r.policy, r.span)));
-            by.collect::<Vec<_>>().join("; ")
-        }
-    }
 }
 
 /// Readable by its owner alone, and whole or not there: a new file takes the old one's place.

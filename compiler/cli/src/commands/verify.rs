@@ -1,7 +1,7 @@
 //! `verify`: whether an image answers every flow as the policies do.
 
 use super::Question;
-use super::compile::{name, on_node};
+use super::compile::on_node;
 use crate::args::{FormatName, Global, VerifyArgs};
 use crate::exit::{Exit, Failure};
 use crate::output;
@@ -10,8 +10,8 @@ use portcullis_ir::Direction;
 use portcullis_sema::ports::flow_port;
 use portcullis_sema::universe::NodeId;
 use portcullis_sema::{NodeKind, Universe};
+use portcullis_tables::Cause;
 use portcullis_tables::Image;
-use portcullis_tables::build::Cause;
 use portcullis_verify::Report;
 use std::fmt::Write as _;
 use std::fs;
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &VerifyArgs, global: &Global) -> Result<Exit, Failure> {
     let input = side.input(&options);
     let universe = Universe::new(&[input], &[]);
     let wanted = args.node.as_deref().map(|n| on_node(n, &side, &universe)).transpose()?;
-    let names = |c: &Cause| name(c, &side.policies, &question.sources);
+    let names = |c: &Cause| c.line(&side.policies, &question.sources);
     let report =
         portcullis_verify::verify(&bytes, input, &universe, wanted.as_ref(), &names).map_err(|e| {
             Failure::new(

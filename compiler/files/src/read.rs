@@ -66,7 +66,7 @@ fn bytes(path: &Path, limit: u64) -> io::Result<Bytes> {
 }
 
 /// Bytes as text, or why they are none.
-pub(crate) fn decode(name: &str, bytes: Vec<u8>) -> Result<Arc<str>, Box<Diagnostic>> {
+pub fn decode(name: &str, bytes: Vec<u8>) -> Result<Arc<str>, Box<Diagnostic>> {
     let finding = |message: String, help: &str| {
         Box::new(Diagnostic::without_place(syntax::NOT_TEXT, message).help(help).fate(Fate::Unreadable))
     };
@@ -97,7 +97,7 @@ pub(crate) fn decode(name: &str, bytes: Vec<u8>) -> Result<Arc<str>, Box<Diagnos
 }
 
 /// A file above the limit.
-pub(crate) fn too_large(name: &str, size: Option<u64>, limit: u64) -> Diagnostic {
+pub fn too_large(name: &str, size: Option<u64>, limit: u64) -> Diagnostic {
     let size = size.map_or_else(|| "more than that".to_owned(), human_size);
     let message = format!("{name} is {size}, and files above {} are not read", human_size(limit));
     let help = "split it or leave it out; a dump of the cluster belongs behind --cluster; --max-file-size moves the limit";

@@ -1,6 +1,6 @@
 //! Texts to objects: all sides of a run share one source map, and equal files are parsed once.
 
-use crate::input::Text;
+use crate::Text;
 use portcullis_diag::{FileId, SourceMap};
 use portcullis_front::Parsed;
 use rayon::prelude::*;
@@ -9,16 +9,16 @@ use std::sync::Arc;
 
 /// One parsed file of a side.
 #[derive(Clone, Debug)]
-pub(crate) struct File {
+pub struct File {
     /// Its place in the source map.
-    pub(crate) id: FileId,
+    pub id: FileId,
     /// What it holds. Shared where base and head have the same file.
-    pub(crate) parsed: Arc<Parsed>,
+    pub parsed: Arc<Parsed>,
 }
 
 /// Parses every list of texts. Of two texts with one key and content, in different lists, the first
 /// is parsed and stands for both: so give head before base, and unchanged files go by their new name.
-pub(crate) fn load(lists: Vec<Vec<Text>>, sources: &mut SourceMap) -> Vec<Vec<File>> {
+pub fn load(lists: Vec<Vec<Text>>, sources: &mut SourceMap) -> Vec<Vec<File>> {
     let mut known: HashMap<(String, Arc<str>), FileId> = HashMap::new();
     let mut ids: Vec<Vec<FileId>> = Vec::with_capacity(lists.len());
     let mut fresh: Vec<FileId> = Vec::new();

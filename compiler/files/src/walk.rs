@@ -131,13 +131,13 @@ impl Walk {
 }
 
 /// Whether a file name ends like YAML or JSON.
-pub(crate) fn has_yaml_ending(name: &str) -> bool {
+pub fn has_yaml_ending(name: &str) -> bool {
     let ending = name.rsplit_once('.').map_or("", |(stem, ending)| if stem.is_empty() { "" } else { ending });
     ["yaml", "yml", "json"].iter().any(|e| ending.eq_ignore_ascii_case(e))
 }
 
 /// A path as it was given, without `./` at its start or between its parts, with `/` between them.
-pub(crate) fn tidy(path: &Path) -> String {
+pub fn tidy(path: &Path) -> String {
     let mut out = String::new();
     for part in path.components() {
         let text = match part {
