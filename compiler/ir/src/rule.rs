@@ -147,6 +147,9 @@ pub struct Rule {
     pub l7: Option<Box<L7>>,
     /// Authentication it asks for.
     pub authentication: Option<AuthMode>,
+    /// `log.value` of the `spec` or `specs` item it stands in: what it decides is logged under this
+    /// text, and decided no differently (SEM-2.12).
+    pub log: Option<SmolStr>,
     /// Where it stands: the `toPorts` item if it comes from one, else the whole entry.
     pub span: Span,
     /// The whole entry of `ingress`, `egressDeny`, … it comes from.

@@ -24,6 +24,9 @@ pub(crate) fn digest(e: &Evaluation<'_>) -> [u8; 32] {
             let what =
                 (r.policy, r.subject, r.direction, r.precedence(), &r.peers, &r.ports, l7, r.authentication);
             let _ = writeln!(text, "rule {what:?}");
+            if let Some(log) = &r.log {
+                let _ = writeln!(text, "log {log:?}");
+            }
         }
         for n in &set.enforcements {
             let _ = writeln!(text, "enforcement {:?}", (n.policy, n.subject, n.direction, n.default_deny));

@@ -6,6 +6,7 @@ use crate::peer::{PeerTerm, Peers};
 use crate::port::Ports;
 use crate::rule::{Action, Direction, Enforcement, L7, PolicyId, Rule, Subject, Tier};
 use portcullis_front::ast::{self, CiliumPolicy, CiliumRule, Entry, LabelSelector, Object, Spanned};
+use smol_str::SmolStr;
 
 /// What every rule of one entry shares.
 struct Frame<'a> {
@@ -16,6 +17,7 @@ struct Frame<'a> {
     namespace: Option<&'a str>,
     /// The endpointSelector mentions reserved:init (SEM-3.5).
     init: bool,
+    log: Option<&'a SmolStr>,
 }
 
 impl Builder<'_> {
@@ -45,9 +47,10 @@ impl Builder<'_> {
             (&rule.egress, Direction::Egress, Action::Allow),
             (&rule.egress_deny, Direction::Egress, Action::Deny),
         ];
+        let log = rule.log.as_ref().map(|l| &l.value);
         for (section, direction, action) in sections {
             let Some(section) = section else { continue };
-            let frame = Frame { policy, subject, direction, action, namespace, init };
+            let frame = Frame { policy, subject, direction, action, namespace, init, log };
             for entry in &section.value {
                 self.cilium_entry(&frame, entry);
             }
@@ -101,6 +104,7 @@ impl Builder<'_> {
                 ports: part.ports,
                 l7: if frame.action == Action::Allow { part.l7 } else { None },
                 authentication,
+                log: frame.log.cloned(),
                 span: part.span,
                 entry: entry.span,
             });
@@ -205,4 +209,30 @@ fn mentions_init(s: &LabelSelector) -> bool {
     let is_init = |k: &str| split_key(k) == (Some("reserved"), "init");
     s.match_labels.iter().any(|(k, _)| is_init(&k.value))
         || s.match_expressions.iter().any(|e| is_init(&e.key.value))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Cluster, Options};
+    use portcullis_diag::FileId;
+
+    #[test]
+    fn a_log_value_is_that_of_its_own_spec() {
+        let text = "\
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: web}
+specs:
+- endpointSelector: {}
+  ingress: [{fromEndpoints: [{}]}]
+  egressDeny: [{toEntities: [world]}]
+  log: {value: audited}
+- endpointSelector: {}
+  ingress: [{fromEntities: [host]}]
+";
+        let parsed = portcullis_front::parse(FileId(0), "web.yaml", text);
+        let set = crate::lower::lower(&parsed.objects, &Cluster::default(), &Options::default());
+        let logs: Vec<Option<&str>> = set.rules.iter().map(|r| r.log.as_deref()).collect();
+        assert_eq!(logs, [Some("audited"), Some("audited"), None]);
+    }
 }

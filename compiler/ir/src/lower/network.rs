@@ -71,6 +71,7 @@ impl Builder<'_> {
             ports,
             l7: None,
             authentication: None,
+            log: None,
             span: rule.span,
             entry: rule.span,
         });
