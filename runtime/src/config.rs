@@ -1,0 +1,260 @@
+//! The node's configuration file, for an agent without a cluster.
+
+use ipnet::IpNet;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+/// What `node.yaml` says. Paths are taken from the folder of the file.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Config {
+    /// The node's name.
+    #[serde(default = "default_node")]
+    pub node: String,
+    /// Policy files and folders; followed for changes.
+    pub policies: Vec<PathBuf>,
+    /// Files and folders with namespaces, pods elsewhere, services and CIDR groups; followed too.
+    #[serde(default)]
+    pub cluster: Vec<PathBuf>,
+    /// The pods of this node.
+    #[serde(default)]
+    pub endpoints: Vec<EndpointConfig>,
+    /// Addresses of the node's own host beside those of its interfaces.
+    #[serde(default)]
+    pub host_addresses: Vec<IpAddr>,
+    /// Addresses of reserved identities: `remote-node`, `kube-apiserver`, `health`, `ingress`.
+    #[serde(default)]
+    pub entities: BTreeMap<String, Vec<IpAddr>>,
+    /// Where pods have their addresses. One in here that is nobody's is dropped, never taken for an
+    /// address outside the cluster.
+    #[serde(default)]
+    pub pod_cidrs: Vec<IpNet>,
+    /// Name of the cluster (SEM-3.8).
+    #[serde(default = "default_cluster")]
+    pub cluster_name: String,
+    /// Let through what cannot be enforced here, instead of dropping it.
+    #[serde(default)]
+    pub fail_open: bool,
+    /// Report the first packet of each flow that passes, not only of those that do not.
+    #[serde(default)]
+    pub report_allowed: bool,
+    /// Where the bpf file system is, or is to be mounted.
+    #[serde(default = "default_bpffs")]
+    pub bpffs: PathBuf,
+    /// Folder of the control socket, the lock, and the generations that one can go back to.
+    #[serde(default = "default_state")]
+    pub state: PathBuf,
+    /// Address of the metrics page; there is none if absent. Loopback, unless it is meant to be seen.
+    #[serde(default)]
+    pub metrics: Option<SocketAddr>,
+    /// Sizes of the kernel's maps.
+    #[serde(default)]
+    pub sizes: SizesConfig,
+}
+
+/// One pod of this node.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EndpointConfig {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its interface on the host's side. This or `netns`.
+    #[serde(default)]
+    pub interface: Option<String>,
+    /// Its network namespace, by the name that `ip netns` shows, or by a path.
+    #[serde(default)]
+    pub netns: Option<String>,
+    /// Its interface inside `netns`.
+    #[serde(default = "default_inside")]
+    pub netns_interface: String,
+    /// Its addresses.
+    pub addresses: Vec<IpAddr>,
+    /// Its labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Its service account.
+    #[serde(default = "default_account")]
+    pub service_account: String,
+    /// Its named ports.
+    #[serde(default)]
+    pub ports: Vec<PortConfig>,
+}
+
+/// A named port.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PortConfig {
+    /// Its name.
+    pub name: String,
+    /// Its number.
+    pub port: u16,
+    /// `TCP`, `UDP` or `SCTP`.
+    #[serde(default = "default_protocol")]
+    pub protocol: String,
+}
+
+/// Sizes of the kernel's maps, in elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SizesConfig {
+    /// Exact addresses: pods of the whole cluster, nodes.
+    pub addresses: u32,
+    /// Prefixes that the policies name.
+    pub prefixes: u32,
+    /// Pods of this node.
+    pub endpoints: u32,
+    /// Flows under way.
+    pub conntrack: u32,
+}
+
+impl Default for SizesConfig {
+    fn default() -> Self {
+        Self { addresses: 65_536, prefixes: 65_536, endpoints: 4096, conntrack: 262_144 }
+    }
+}
+
+fn default_node() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "node".to_owned(), |t| t.trim().to_owned())
+}
+
+fn default_cluster() -> String {
+    "default".to_owned()
+}
+
+fn default_bpffs() -> PathBuf {
+    "/sys/fs/bpf".into()
+}
+
+fn default_state() -> PathBuf {
+    "/run/portcullis".into()
+}
+
+fn default_inside() -> String {
+    "eth0".to_owned()
+}
+
+fn default_account() -> String {
+    "default".to_owned()
+}
+
+fn default_protocol() -> String {
+    "TCP".to_owned()
+}
+
+/// Entities whose addresses a configuration may give.
+const ENTITIES: [&str; 4] = ["remote-node", "kube-apiserver", "health", "ingress"];
+
+/// Why a configuration cannot be used, and the way out.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file.
+    #[error("{file} could not be read: {source}")]
+    Unreadable {
+        /// Its name.
+        file: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Its text.
+    #[error("{file}: {what}")]
+    Wrong {
+        /// Its name.
+        file: String,
+        /// What is wrong, with the place where the reader knows it.
+        what: String,
+    },
+}
+
+impl Config {
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let file = path.display().to_string();
+        let text = fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { file: file.clone(), source })?;
+        let mut config = Self::parse(&text).map_err(|what| ConfigError::Wrong { file, what })?;
+        let base = path.parent().unwrap_or(Path::new("."));
+        for p in config.policies.iter_mut().chain(&mut config.cluster) {
+            *p = base.join(&*p);
+        }
+        config.state = base.join(&config.state);
+        Ok(config)
+    }
+
+    /// Reads a text. An error says what is wrong with it and where.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let config: Self = serde_saphyr::from_str(text).map_err(|e| e.to_string())?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.policies.is_empty() {
+            return Err("`policies` names no file or folder; name the folder that holds the policies".to_owned());
+        }
+        let mut names = BTreeSet::new();
+        let mut addresses: BTreeMap<IpAddr, String> = BTreeMap::new();
+        for e in &self.endpoints {
+            let name = format!("{}/{}", e.namespace, e.name);
+            if e.interface.is_some() == e.netns.is_some() {
+                return Err(format!("endpoint {name}: give it either `interface` or `netns`"));
+            }
+            if e.addresses.is_empty() {
+                return Err(format!("endpoint {name} has no address, so that nothing could reach it"));
+            }
+            for p in &e.ports {
+                if !["TCP", "UDP", "SCTP"].contains(&p.protocol.as_str()) {
+                    return Err(format!(
+                        "endpoint {name}: port {} is of {}; write TCP, UDP or SCTP",
+                        p.name, p.protocol
+                    ));
+                }
+            }
+            for ip in &e.addresses {
+                if let Some(other) = addresses.insert(*ip, name.clone()) {
+                    return Err(format!("{other} and {name} both have the address {ip}"));
+                }
+            }
+            if !names.insert(name.clone()) {
+                return Err(format!("endpoint {name} is given twice"));
+            }
+        }
+        if let Some(unknown) = self.entities.keys().find(|k| !ENTITIES.contains(&k.as_str())) {
+            return Err(format!("`entities` has {unknown}; it may have {}", ENTITIES.join(", ")));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = "policies: [p]\nendpoints:\n- {name: a, namespace: n, interface: v0, addresses: [10.0.0.1]}\n";
+
+    #[test]
+    fn what_is_not_given_has_a_default() {
+        let c = Config::parse(SMALL).unwrap();
+        assert_eq!(c.bpffs, Path::new("/sys/fs/bpf"));
+        assert_eq!(c.sizes.conntrack, 262_144);
+        assert!(!c.fail_open);
+        assert_eq!(c.endpoints[0].service_account, "default");
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_its_place() {
+        let e = Config::parse("policies: [p]\nendpoint: []\n").unwrap_err();
+        assert!(e.contains("endpoint") && e.contains("line 2"), "{e}");
+        let e = Config::parse(&SMALL.replace("interface: v0, ", "")).unwrap_err();
+        assert!(e.contains("n/a"), "{e}");
+        let e = Config::parse(&format!("{SMALL}- {{name: b, namespace: n, interface: v1, addresses: [10.0.0.1]}}\n"))
+            .unwrap_err();
+        assert!(e.contains("n/a and n/b"), "{e}");
+        assert!(Config::parse("policies: []").is_err());
+        assert!(Config::parse("").is_err());
+    }
+}

@@ -1,0 +1,152 @@
+//! Network interfaces, by way of netlink: which there are, what they are called, and when that changes.
+
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkLayerType, LinkMessage};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+use std::thread;
+
+/// The groups that tell of interfaces and of addresses (`RTMGRP_LINK`, `RTMGRP_IPV4_IFADDR`,
+/// `RTMGRP_IPV6_IFADDR`).
+const GROUPS: u32 = 1 | 0x10 | 0x100;
+
+/// One interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its index.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// The index of its other end, for one of a pair.
+    pub peer: Option<u32>,
+    /// Whether its packets have Ethernet headers.
+    pub ethernet: bool,
+}
+
+/// Every interface of this network namespace, by name.
+pub fn links() -> io::Result<BTreeMap<String, Link>> {
+    let mut out = BTreeMap::new();
+    dump(RouteNetlinkMessage::GetLink(LinkMessage::default()), |message| {
+        if let RouteNetlinkMessage::NewLink(m) = message
+            && let Some(link) = link(&m)
+        {
+            out.insert(link.name.clone(), link);
+        }
+    })?;
+    Ok(out)
+}
+
+/// Every address of this network namespace.
+pub fn addresses() -> io::Result<BTreeSet<IpAddr>> {
+    let mut out = BTreeSet::new();
+    dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()), |message| {
+        if let RouteNetlinkMessage::NewAddress(m) = message {
+            out.extend(m.attributes.iter().filter_map(|a| match a {
+                AddressAttribute::Local(ip) | AddressAttribute::Address(ip) => Some(*ip),
+                _ => None,
+            }));
+        }
+    })?;
+    out.retain(|ip| !ip.is_loopback());
+    Ok(out)
+}
+
+/// The index, on the host's side, of the interface whose other end is `interface` of a named namespace
+/// (`ip netns`), or of one at a path.
+pub fn host_side_of(namespace: &str, interface: &str) -> io::Result<u32> {
+    let path = if namespace.contains('/') {
+        Path::new(namespace).to_owned()
+    } else {
+        Path::new("/run/netns").join(namespace)
+    };
+    let file = File::open(path)?;
+    let wanted = interface.to_owned();
+    // A thread of its own: a namespace is entered by one thread, and left by its end.
+    let inside = thread::spawn(move || {
+        rustix::thread::move_into_link_name_space(
+            std::os::fd::AsFd::as_fd(&file),
+            Some(rustix::thread::LinkNameSpaceType::Network),
+        )?;
+        links()
+    });
+    let inside = inside.join().map_err(|_| io::Error::other("a namespace could not be looked into"))??;
+    let link = inside.get(&wanted).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::NotFound, format!("there is no interface {wanted} in it"))
+    })?;
+    link.peer.ok_or_else(|| io::Error::other(format!("{wanted} is not one end of a pair")))
+}
+
+/// Tells of changes of interfaces and addresses.
+#[derive(Debug)]
+pub struct Monitor {
+    socket: Socket,
+}
+
+impl Monitor {
+    /// Listens from now on.
+    pub fn new() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind(&SocketAddr::new(0, GROUPS))?;
+        Ok(Self { socket })
+    }
+
+    /// Waits for a change. That there were more than the socket could hold is a change, too.
+    pub fn wait(&self) -> io::Result<()> {
+        match self.socket.recv_from_full() {
+            Ok(_) => Ok(()),
+            Err(e) if e.raw_os_error() == Some(libc::ENOBUFS) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+fn link(m: &LinkMessage) -> Option<Link> {
+    let mut name = None;
+    let mut peer = None;
+    for a in &m.attributes {
+        match a {
+            LinkAttribute::IfName(n) => name = Some(n.clone()),
+            LinkAttribute::Link(n) if *n != m.header.index => peer = Some(*n),
+            _ => {}
+        }
+    }
+    let ethernet = matches!(m.header.link_layer_type, LinkLayerType::Ether | LinkLayerType::Loopback);
+    Some(Link { index: m.header.index, name: name?, peer, ethernet })
+}
+
+fn dump(what: RouteNetlinkMessage, mut each: impl FnMut(RouteNetlinkMessage)) -> io::Result<()> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    let mut request = NetlinkMessage::new(NetlinkHeader::default(), NetlinkPayload::from(what));
+    request.header.flags = NLM_F_DUMP | NLM_F_REQUEST;
+    request.header.sequence_number = 1;
+    request.finalize();
+    let mut bytes = vec![0; request.buffer_len()];
+    request.serialize(&mut bytes);
+    socket.send(&bytes, 0)?;
+    loop {
+        let (answer, _) = socket.recv_from_full()?;
+        let mut rest = answer.as_slice();
+        while !rest.is_empty() {
+            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(io::Error::other)?;
+            let length = (message.header.length as usize).next_multiple_of(4);
+            match message.payload {
+                NetlinkPayload::Done(_) => return Ok(()),
+                NetlinkPayload::Error(e) => return Err(e.to_io()),
+                NetlinkPayload::InnerMessage(m) => each(m),
+                _ => {}
+            }
+            if length == 0 {
+                return Err(io::Error::other("an empty netlink message"));
+            }
+            rest = rest.get(length..).unwrap_or(&[]);
+        }
+    }
+}
