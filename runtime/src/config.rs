@@ -119,7 +119,8 @@ impl Default for SizesConfig {
 }
 
 fn default_node() -> String {
-    fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| "node".to_owned(), |t| t.trim().to_owned())
+    fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "node".to_owned(), |t| t.trim().to_owned())
 }
 
 fn default_cluster() -> String {
@@ -194,7 +195,9 @@ impl Config {
 
     fn check(&self) -> Result<(), String> {
         if self.policies.is_empty() {
-            return Err("`policies` names no file or folder; name the folder that holds the policies".to_owned());
+            return Err(
+                "`policies` names no file or folder; name the folder that holds the policies".to_owned()
+            );
         }
         let mut names = BTreeSet::new();
         let mut addresses: BTreeMap<IpAddr, String> = BTreeMap::new();
@@ -234,7 +237,8 @@ impl Config {
 mod tests {
     use super::*;
 
-    const SMALL: &str = "policies: [p]\nendpoints:\n- {name: a, namespace: n, interface: v0, addresses: [10.0.0.1]}\n";
+    const SMALL: &str =
+        "policies: [p]\nendpoints:\n- {name: a, namespace: n, interface: v0, addresses: [10.0.0.1]}\n";
 
     #[test]
     fn what_is_not_given_has_a_default() {
@@ -251,8 +255,10 @@ mod tests {
         assert!(e.contains("endpoint") && e.contains("line 2"), "{e}");
         let e = Config::parse(&SMALL.replace("interface: v0, ", "")).unwrap_err();
         assert!(e.contains("n/a"), "{e}");
-        let e = Config::parse(&format!("{SMALL}- {{name: b, namespace: n, interface: v1, addresses: [10.0.0.1]}}\n"))
-            .unwrap_err();
+        let e = Config::parse(&format!(
+            "{SMALL}- {{name: b, namespace: n, interface: v1, addresses: [10.0.0.1]}}\n"
+        ))
+        .unwrap_err();
         assert!(e.contains("n/a and n/b"), "{e}");
         assert!(Config::parse("policies: []").is_err());
         assert!(Config::parse("").is_err());

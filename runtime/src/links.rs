@@ -135,7 +135,8 @@ fn dump(what: RouteNetlinkMessage, mut each: impl FnMut(RouteNetlinkMessage)) ->
         let (answer, _) = socket.recv_from_full()?;
         let mut rest = answer.as_slice();
         while !rest.is_empty() {
-            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(io::Error::other)?;
+            let message =
+                NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(io::Error::other)?;
             let length = (message.header.length as usize).next_multiple_of(4);
             match message.payload {
                 NetlinkPayload::Done(_) => return Ok(()),

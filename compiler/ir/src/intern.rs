@@ -1,17 +1,18 @@
 //! Values stored once and named by a small number, in order of first use.
 
 use indexmap::IndexSet;
+use rustc_hash::FxBuildHasher;
 use std::hash::Hash;
 
 /// A table of distinct values; ids count from 0 in order of first insertion.
 #[derive(Clone, Debug)]
 pub struct Interner<T: Eq + Hash> {
-    items: IndexSet<T>,
+    items: IndexSet<T, FxBuildHasher>,
 }
 
 impl<T: Eq + Hash> Default for Interner<T> {
     fn default() -> Self {
-        Self { items: IndexSet::new() }
+        Self { items: IndexSet::default() }
     }
 }
 

@@ -121,6 +121,9 @@ pub struct Policy {
     pub span: Span,
     /// `description`, if it has one.
     pub description: Option<SmolStr>,
+    /// Which lowering of which object this is, where somebody counts them; 0 otherwise. Two policies with
+    /// one number that is not 0, in sets over one cluster, mean the same.
+    pub version: u64,
 }
 
 /// One rule in normal form; the module documentation says what it means.

@@ -8,7 +8,6 @@ use portcullis_ir::cluster::NamedPort;
 use portcullis_ir::{Direction, FlowPort, Reserved, Verdict};
 use rustc_hash::FxHashMap;
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 
 /// Peers of a subject class that share a row.
@@ -31,11 +30,17 @@ type PartsKey = (usize, Direction, u32);
 pub struct Cells<'e, 'a> {
     /// What they are computed from.
     pub evaluation: &'e Evaluation<'a>,
-    rows: RefCell<HashMap<RowKey, Rc<Row>>>,
-    parts: RefCell<HashMap<PartsKey, Rc<Vec<Part>>>>,
+    cache: Rc<CellCache>,
+    host: Option<NodeId>,
+}
+
+/// What is computed once. Its keys are ids of an evaluation's own tables, so it goes with them.
+#[derive(Debug, Default)]
+pub(crate) struct CellCache {
+    rows: RefCell<FxHashMap<RowKey, Rc<Row>>>,
+    parts: RefCell<FxHashMap<PartsKey, Rc<Vec<Part>>>>,
     /// Rows by class and by which of its rules take in the peer, one bit a rule.
     masks: RefCell<FxHashMap<(u32, u64, Fallback), Rc<Row>>>,
-    host: Option<NodeId>,
 }
 
 /// Rules of a class up to which its peers are split rule by rule.
@@ -48,29 +53,23 @@ impl<'e, 'a> Cells<'e, 'a> {
     /// Nothing is computed before it is asked for.
     pub fn new(evaluation: &'e Evaluation<'a>) -> Self {
         let host = evaluation.universe.reserved(Reserved::Host);
-        Self {
-            evaluation,
-            rows: RefCell::default(),
-            parts: RefCell::default(),
-            masks: RefCell::default(),
-            host,
-        }
+        Self { evaluation, cache: Rc::clone(&evaluation.cells), host }
     }
 
     /// The parts of a class, disjoint, together every node, in order of their first peer.
     pub fn parts(&self, side: usize, d: Direction, class: u32) -> Rc<Vec<Part>> {
         let key = (side, d, class);
-        if let Some(found) = self.parts.borrow().get(&key) {
+        if let Some(found) = self.cache.parts.borrow().get(&key) {
             return Rc::clone(found);
         }
         let made = Rc::new(self.partition(side, d, class));
-        self.parts.borrow_mut().insert(key, Rc::clone(&made));
+        self.cache.parts.borrow_mut().insert(key, Rc::clone(&made));
         made
     }
 
     /// Forgets the parts, which are large; rows are small and stay.
     pub fn forget_parts(&self) {
-        self.parts.borrow_mut().clear();
+        self.cache.parts.borrow_mut().clear();
     }
 
     fn partition(&self, side: usize, d: Direction, class: u32) -> Vec<Part> {
@@ -199,13 +198,13 @@ impl<'e, 'a> Cells<'e, 'a> {
 
     fn row(&self, rules: &[u32], names: Option<Vec<NamedPort>>, fallback: Fallback) -> Rc<Row> {
         let key = (rules.to_vec(), names, fallback);
-        if let Some(row) = self.rows.borrow().get(&key) {
+        if let Some(row) = self.cache.rows.borrow().get(&key) {
             return Rc::clone(row);
         }
         let meanings: Vec<(u32, &Meaning)> =
             rules.iter().filter_map(|id| self.evaluation.meanings.get(*id).map(|m| (*id, m))).collect();
         let row = Rc::new(Row::new(&meanings, key.1.as_deref().unwrap_or(&[]), fallback));
-        self.rows.borrow_mut().insert(key, Rc::clone(&row));
+        self.cache.rows.borrow_mut().insert(key, Rc::clone(&row));
         row
     }
 
@@ -230,7 +229,7 @@ impl<'e, 'a> Cells<'e, 'a> {
                 .filter(|(_, m)| takes_in(m))
                 .fold(0u64, |mask, (i, _)| mask | 1 << i)
         });
-        if let Some(found) = mask.and_then(|m| self.masks.borrow().get(&(id, m, fallback)).cloned()) {
+        if let Some(found) = mask.and_then(|m| self.cache.masks.borrow().get(&(id, m, fallback)).cloned()) {
             return Some(found);
         }
         let rules: Vec<u32> = class.rules.iter().copied().filter(|m| takes_in(m)).collect();
@@ -239,7 +238,7 @@ impl<'e, 'a> Cells<'e, 'a> {
         let names = if by_peer { Some(e.named_ports(side, peer).to_vec()) } else { class.names.clone() };
         let row = self.row(&rules, names, fallback);
         if let Some(mask) = mask.filter(|_| !by_peer) {
-            self.masks.borrow_mut().insert((id, mask, fallback), Rc::clone(&row));
+            self.cache.masks.borrow_mut().insert((id, mask, fallback), Rc::clone(&row));
         }
         Some(row)
     }

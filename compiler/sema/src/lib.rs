@@ -20,6 +20,7 @@ pub mod ports;
 pub mod reach;
 pub mod regions;
 pub mod row;
+mod select;
 pub mod side;
 pub mod universe;
 

@@ -1,17 +1,20 @@
 //! Each side of a comparison, with every selector evaluated once over the universe.
 
-use crate::index::LabelIndex;
-use crate::outside::Outside;
+use crate::cells::CellCache;
 use crate::row::{Fallback, Meaning};
-use crate::universe::{Input, NodeId, NodeKind, Universe};
+use crate::select::{Select, Selected};
+use crate::universe::{Input, NodeId, Universe};
 use fixedbitset::FixedBitSet;
 use portcullis_ir::cluster::NamedPort;
 use portcullis_ir::intern::Interner;
 use portcullis_ir::peer::PeerTerm;
 use portcullis_ir::{
-    Direction, EnforcementId, EnforcementMode, LabelSet, Peers, PortTerm, Ports, Reserved, RuleId, Subject,
+    AuthMode, Direction, Enforcement, EnforcementId, EnforcementMode, IdentityId, PolicyId, PortTerm, Ports,
+    Rule, RuleId,
 };
+use rustc_hash::FxHashMap;
 use std::net::IpAddr;
+use std::rc::Rc;
 
 /// What the rules that select a group mean in one direction: groups with equal classes have equal
 /// cells, on one side or across both.
@@ -41,7 +44,7 @@ pub struct Side<'a> {
     /// The class of each group, by direction; `None` where the group does not exist on this side.
     pub class_of: [Vec<Option<u32>>; 2],
     /// Groups that a subject selector matches, by selector id; empty for selectors of peers only.
-    pub subjects: Vec<FixedBitSet>,
+    pub subjects: Vec<Rc<FixedBitSet>>,
 }
 
 /// Every side over one universe, with what they share.
@@ -57,7 +60,44 @@ pub struct Evaluation<'a> {
     pub meanings: Interner<Meaning>,
     /// Distinct subject classes.
     pub classes: Interner<SubjectClass>,
+    /// What selectors and other terms take in, and the index that tells it.
+    selected: Selected,
+    /// What policies mean, by version.
+    versions: FxHashMap<u64, Meant>,
+    /// The prefixes and names that the universe was cut by.
+    named: Vec<PeerTerm>,
+    /// Rows and parts that were computed from these classes.
+    pub(crate) cells: Rc<CellCache>,
+    /// The tables above were empty before: ids of earlier evaluations are not theirs.
+    pub began_anew: bool,
 }
+
+/// What one evaluation leaves for the next one of the same cluster and settings, with one side: nothing
+/// in it depends on which policies there are, so whatever has not changed is not computed again.
+#[derive(Debug, Default)]
+pub struct Memo {
+    universe: Option<Universe>,
+    /// The prefixes and names that the universe was cut by.
+    named: Vec<PeerTerm>,
+    peer_sets: Interner<FixedBitSet>,
+    meanings: Interner<Meaning>,
+    classes: Interner<SubjectClass>,
+    selected: Selected,
+    versions: FxHashMap<u64, Meant>,
+    cells: Rc<CellCache>,
+}
+
+/// What a policy means to one universe: the meaning of each rule with the groups that it selects, and the
+/// groups that each enforcement turns default deny on for.
+#[derive(Debug, Default)]
+struct Meant {
+    rules: Vec<(u32, Rc<FixedBitSet>)>,
+    enforcements: Vec<Rc<FixedBitSet>>,
+}
+
+/// Entries of one memo's tables beyond which it begins anew: what no policy uses any more is never
+/// removed one by one.
+const MEMO: usize = 1 << 17;
 
 /// Index of a direction in the pairs above.
 pub const fn slot(d: Direction) -> usize {
@@ -70,13 +110,60 @@ pub const fn slot(d: Direction) -> usize {
 impl<'a> Evaluation<'a> {
     /// Evaluates one or two sides.
     pub fn new(inputs: &[Input<'a>], addresses: &[(IpAddr, Vec<smol_str::SmolStr>)]) -> Self {
-        let universe = Universe::new(inputs, addresses);
+        Self::over(Universe::new(inputs, addresses), inputs, Memo::default())
+    }
+
+    /// Evaluates one side with what the last evaluation left. The cluster and the settings must be
+    /// those of every evaluation that the memo came from.
+    pub fn with_memo(input: Input<'a>, mut memo: Memo) -> Self {
+        let named: Vec<PeerTerm> = input
+            .policies
+            .peers
+            .iter()
+            .filter(|t| matches!(t, PeerTerm::Cidr { .. } | PeerTerm::Fqdn(_)))
+            .cloned()
+            .collect();
+        let Some(old) = memo.universe.take() else {
+            memo.named = named;
+            return Self::over(Universe::new(&[input], &[]), &[input], memo);
+        };
+        // The world outside the pods is cut by these terms, and by nothing else.
+        let same = named == memo.named;
+        let universe = if same { old } else { old.again(&[input], &[]) };
+        let large = memo.peer_sets.len() + memo.classes.len() + memo.selected.selectors.len() > MEMO;
+        let anew = !same || large;
+        if anew {
+            memo = Memo { named, ..Memo::default() };
+        }
+        Self { began_anew: anew, ..Self::over(universe, &[input], memo) }
+    }
+
+    /// What the next evaluation may use.
+    pub fn into_memo(self) -> Memo {
+        Memo {
+            universe: Some(self.universe),
+            named: self.named,
+            peer_sets: self.peer_sets,
+            meanings: self.meanings,
+            classes: self.classes,
+            selected: self.selected,
+            versions: self.versions,
+            cells: self.cells,
+        }
+    }
+
+    fn over(universe: Universe, inputs: &[Input<'a>], memo: Memo) -> Self {
         let mut out = Self {
             universe,
             sides: Vec::with_capacity(inputs.len()),
-            peer_sets: Interner::default(),
-            meanings: Interner::default(),
-            classes: Interner::default(),
+            peer_sets: memo.peer_sets,
+            meanings: memo.meanings,
+            classes: memo.classes,
+            selected: memo.selected,
+            named: memo.named,
+            versions: memo.versions,
+            cells: memo.cells,
+            began_anew: true,
         };
         for (i, input) in inputs.iter().enumerate() {
             let side = out.evaluate(i, *input);
@@ -93,109 +180,65 @@ impl<'a> Evaluation<'a> {
 
     fn evaluate(&mut self, at: usize, input: Input<'a>) -> Side<'a> {
         let groups = self.universe.groups;
-        let nodes = self.universe.len();
-        // Labels of each group on this side, then of each node beyond the groups.
-        let empty = LabelSet::default();
-        let world = [Reserved::WorldIpv4.labels(), Reserved::WorldIpv6.labels()];
-        let reserved: Vec<LabelSet> = Reserved::ALL.iter().map(|r| r.labels()).collect();
-        let mut exists = FixedBitSet::with_capacity(nodes);
-        let sets: Vec<&LabelSet> = self
-            .universe
-            .iter()
-            .map(|(id, n)| {
-                let set = match n {
-                    NodeKind::Group(g) => {
-                        g.on.get(at)
-                            .copied()
-                            .flatten()
-                            .and_then(|(identity, _)| input.cluster.labels(identity))
-                    }
-                    NodeKind::Reserved(r) => reserved.get(*r as usize - 1),
-                    NodeKind::Region(r) => world.get(usize::from(r.example.is_ipv6())),
-                    NodeKind::Name(_) => world.first(),
-                    NodeKind::Address(ip, _) => world.get(usize::from(ip.is_ipv6())),
-                };
-                if set.is_some() {
-                    exists.insert(id.index());
-                }
-                set.unwrap_or(&empty)
-            })
-            .collect();
-        let index = LabelIndex::new(sets.iter().copied());
-        let mut selected: Vec<Option<FixedBitSet>> = vec![None; input.policies.selectors.len()];
-        let mut select = |id: u32| -> FixedBitSet {
-            let Some(slot) = selected.get_mut(id as usize) else { return FixedBitSet::with_capacity(nodes) };
-            if slot.is_none() {
-                let mut bits = input.policies.selectors.get(id).map(|s| index.select(s)).unwrap_or_default();
-                bits.grow(nodes);
-                bits.intersect_with(&exists);
-                *slot = Some(bits);
-            }
-            slot.clone().unwrap_or_default()
-        };
-        let outside = Outside::new(&self.universe);
-        let terms: Vec<FixedBitSet> = input
-            .policies
-            .peers
-            .iter()
-            .map(|t| match t {
-                PeerTerm::Labels(s) => select(*s),
-                PeerTerm::Nodes(_) => FixedBitSet::with_capacity(nodes),
-                other => {
-                    let mut bits = outside.select(&self.universe, other);
-                    bits.intersect_with(&exists);
-                    bits
-                }
-            })
-            .collect();
-        let mut subjects: Vec<FixedBitSet> = vec![FixedBitSet::default(); input.policies.selectors.len()];
-        let mut groups_of = |subject: Subject| -> FixedBitSet {
-            let Subject::Endpoints(id) = subject else { return FixedBitSet::default() };
-            let Some(slot) = subjects.get_mut(id as usize) else { return FixedBitSet::default() };
-            if slot.is_empty() {
-                let mut bits = select(id);
-                if groups < nodes {
-                    bits.set_range(groups..nodes, false);
-                }
-                *slot = bits;
-            }
-            slot.clone()
-        };
+        // Each side has labels of its own: what one knows of selectors is nothing to another.
+        let mut known = std::mem::take(&mut self.selected);
+        if at > 0 {
+            known = Selected::default();
+        }
+        let mut select = Select::new(&self.universe, at, input, &mut known);
         let mut meaning_of = Vec::with_capacity(input.policies.rules.len());
         let mut rules_of = [vec![Vec::new(); groups], vec![Vec::new(); groups]];
-        for (id, rule) in input.policies.rules() {
-            let mut peers = FixedBitSet::with_capacity(nodes);
-            match &rule.peers {
-                // "Every peer" means every peer there is, on whichever side it exists.
-                Peers::All => peers.insert_range(..),
-                Peers::Of(ids) => {
-                    ids.iter().filter_map(|t| terms.get(*t as usize)).for_each(|t| peers.union_with(t));
-                }
-            }
-            let meaning = Meaning {
-                precedence: rule.precedence(),
-                peers: self.peer_sets.intern(peers),
-                ports: rule.ports.clone(),
-                l7: rule.l7.as_ref().map(|l| l.text()),
-                authenticates: rule.authentication.is_some_and(|a| a != portcullis_ir::AuthMode::Disabled),
-            };
-            meaning_of.push(self.meanings.intern(meaning));
-            for g in groups_of(rule.subject).ones() {
-                if let Some(list) = rules_of.get_mut(slot(rule.direction)).and_then(|r| r.get_mut(g)) {
-                    list.push(id);
-                }
-            }
-        }
         let mut denied_by = [vec![Vec::new(); groups], vec![Vec::new(); groups]];
-        for (id, e) in input.policies.enforcements() {
-            if e.default_deny {
-                for g in groups_of(e.subject).ones() {
+        let mut rules = input.policies.rules().peekable();
+        let mut enforcements = input.policies.enforcements().peekable();
+        let mut versions = FxHashMap::default();
+        for (policy, of) in (0u32..).map(PolicyId).zip(&input.policies.policies) {
+            let mine = std::iter::from_fn(|| rules.next_if(|(_, r)| r.policy == policy));
+            let own = std::iter::from_fn(|| enforcements.next_if(|(_, e)| e.policy == policy));
+            let mine: Vec<(RuleId, &Rule)> = mine.collect();
+            let own: Vec<(EnforcementId, &Enforcement)> = own.collect();
+            // What a policy means to this universe is known, or is worked out and kept.
+            let meant = self.versions.remove(&of.version).unwrap_or_else(|| Meant {
+                rules: mine
+                    .iter()
+                    .map(|(_, rule)| {
+                        let meaning = Meaning {
+                            precedence: rule.precedence(),
+                            peers: self.peer_sets.intern(select.peers(&rule.peers)),
+                            ports: rule.ports.clone(),
+                            l7: rule.l7.as_ref().map(|l| l.text()),
+                            authenticates: rule.authentication.is_some_and(|a| a != AuthMode::Disabled),
+                        };
+                        (self.meanings.intern(meaning), select.groups_of(rule.subject))
+                    })
+                    .collect(),
+                enforcements: own
+                    .iter()
+                    .map(|(_, e)| if e.default_deny { select.groups_of(e.subject) } else { Rc::default() })
+                    .collect(),
+            });
+            for ((id, rule), (meaning, groups)) in mine.into_iter().zip(&meant.rules) {
+                meaning_of.push(*meaning);
+                for g in groups.ones() {
+                    if let Some(list) = rules_of.get_mut(slot(rule.direction)).and_then(|r| r.get_mut(g)) {
+                        list.push(id);
+                    }
+                }
+            }
+            for ((id, e), groups) in own.into_iter().zip(&meant.enforcements) {
+                for g in groups.ones() {
                     if let Some(list) = denied_by.get_mut(slot(e.direction)).and_then(|r| r.get_mut(g)) {
                         list.push(id);
                     }
                 }
             }
+            if of.version != 0 {
+                versions.insert(of.version, meant);
+            }
         }
+        let subjects = select.into_subjects();
+        self.selected = known;
+        self.versions = versions;
         Side {
             input,
             meaning_of,
@@ -227,33 +270,32 @@ impl<'a> Evaluation<'a> {
     fn classify(&mut self, at: usize, d: Direction, tables_differ: bool) {
         let Some(side) = self.sides.get(at) else { return };
         let mode = side.input.options.enforcement;
+        let of_names: Vec<bool> = self.meanings.iter().map(asks_for_names).collect();
+        let is_init = |identity: IdentityId| {
+            let labels = side.input.cluster.labels(identity);
+            labels.is_some_and(|l| l.with_key("init").any(|l| l.source == "reserved"))
+        };
+        let (rules_of, denied_by) = (side.rules_of.get(slot(d)), side.denied_by.get(slot(d)));
         let mut class_of = Vec::with_capacity(self.universe.groups);
         for (id, group) in self.universe.groups() {
-            if group.on.get(at).copied().flatten().is_none() {
+            let Some((identity, _)) = group.on.get(at).copied().flatten() else {
                 class_of.push(None);
                 continue;
-            }
-            let list = |lists: &[Vec<RuleId>]| lists.get(id.index()).cloned().unwrap_or_default();
-            let mut rules: Vec<u32> = list(side.rules_of.get(slot(d)).map_or(&[], Vec::as_slice))
-                .iter()
+            };
+            let mut rules: Vec<u32> = rules_of
+                .and_then(|r| r.get(id.index()))
+                .into_iter()
+                .flatten()
                 .filter_map(|r| side.meaning_of.get(r.0 as usize).copied())
                 .collect();
             rules.sort_unstable();
             rules.dedup();
-            let denied =
-                side.denied_by.get(slot(d)).and_then(|l| l.get(id.index())).is_some_and(|l| !l.is_empty());
-            let named = rules.iter().filter_map(|m| self.meanings.get(*m)).any(asks_for_names);
-            let is_init = group
-                .on
-                .get(at)
-                .copied()
-                .flatten()
-                .and_then(|(i, _)| side.input.cluster.labels(i))
-                .is_some_and(|l| l.with_key("init").any(|l| l.source == "reserved"));
+            let denied = denied_by.and_then(|l| l.get(id.index())).is_some_and(|l| !l.is_empty());
+            let named = rules.iter().any(|m| of_names.get(*m as usize).copied().unwrap_or(false));
             let (rules, fallback) = match mode {
                 EnforcementMode::Never => (Vec::new(), Fallback::Open),
                 EnforcementMode::Always => (rules, Fallback::DefaultDeny),
-                EnforcementMode::Default if denied || is_init => (rules, Fallback::DefaultDeny),
+                EnforcementMode::Default if denied || is_init(identity) => (rules, Fallback::DefaultDeny),
                 EnforcementMode::Default => (rules, Fallback::Open),
             };
             class_of.push(Some(SubjectClass {

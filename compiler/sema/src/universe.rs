@@ -84,6 +84,17 @@ impl Universe {
         let mut u = Self::default();
         u.add_groups(sides);
         u.groups = u.nodes.len();
+        u.with_outside(sides, addresses)
+    }
+
+    /// The same from an earlier universe of the same clusters: its groups, and everything else anew.
+    pub(crate) fn again(mut self, sides: &[Input<'_>], addresses: &[(IpAddr, Vec<SmolStr>)]) -> Self {
+        self.nodes.truncate(self.groups);
+        self.with_outside(sides, addresses)
+    }
+
+    fn with_outside(self, sides: &[Input<'_>], addresses: &[(IpAddr, Vec<SmolStr>)]) -> Self {
+        let mut u = self;
         u.nodes.extend(Reserved::ALL.into_iter().map(NodeKind::Reserved));
         let terms = || sides.iter().flat_map(|s| s.policies.peers.iter());
         let prefixes: BTreeSet<IpNet> = regions::prefixes(terms());

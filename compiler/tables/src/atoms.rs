@@ -1,8 +1,5 @@
 //! Port atoms: stretches of coordinates that no row of the image tells apart.
 
-use portcullis_sema::row::Row;
-use std::collections::BTreeSet;
-
 /// The first coordinate of each atom, in order; the first is 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Atoms {
@@ -10,13 +7,12 @@ pub struct Atoms {
 }
 
 impl Atoms {
-    /// The coarsest atoms that every row is made of.
-    pub fn new<'r>(rows: impl IntoIterator<Item = &'r Row>) -> Self {
-        let mut starts: BTreeSet<u32> = BTreeSet::from([0]);
-        for row in rows {
-            starts.extend(row.stretches().map(|(start, _, _)| start));
-        }
-        Self { starts: starts.into_iter().collect() }
+    /// The coarsest atoms that every row is made of, from the first coordinates of the rows' stretches.
+    pub fn new(starts: impl IntoIterator<Item = u32>) -> Self {
+        let mut starts: Vec<u32> = starts.into_iter().chain([0]).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        Self { starts }
     }
 
     /// How many atoms there are; at least one.

@@ -3,16 +3,18 @@
 use crate::atoms::Atoms;
 use crate::cause::Cause;
 use crate::classes::Classes;
+use crate::memo::Memo;
 use crate::pages::{Full, Pages};
+use crate::rows::{PlacedWord, Places};
 use crate::source;
+use crate::writer::{Writer, to_u32, words16, words32};
 use fixedbitset::FixedBitSet;
 use portcullis_abi::{self as abi, Section, header, word};
-use portcullis_ir::Verdict;
+use portcullis_ir::PolicySet;
 use portcullis_ir::intern::Interner;
 use portcullis_sema::cells::Cells;
-use portcullis_sema::row::{Cell, Fallback, Row, Why};
 use portcullis_sema::side::Evaluation;
-use portcullis_sema::universe::NodeId;
+use rustc_hash::FxHashMap;
 
 /// Why no image was made. Each names the table that outgrew what its indices can name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,17 +51,39 @@ pub fn build(
     wanted: Option<&FixedBitSet>,
     name: &dyn Fn(&Cause) -> String,
 ) -> Result<Built, BuildError> {
+    assemble(e, wanted, name, &mut Memo::default())
+}
+
+/// The same with what earlier images left; the memo's ids must be of this evaluation's tables.
+pub(crate) fn assemble(
+    e: &Evaluation<'_>,
+    wanted: Option<&FixedBitSet>,
+    name: &dyn Fn(&Cause) -> String,
+    memo: &mut Memo,
+) -> Result<Built, BuildError> {
+    let Some(side) = e.sides.first() else { return Err(too_many("sides")) };
     let cells = Cells::new(e);
-    let classes = Classes::new(&cells, wanted);
-    let rows_of_parts = classes.subjects.iter().flat_map(|s| s.parts.iter().map(|p| &*p.row));
-    let atoms = Atoms::new(rows_of_parts);
-    let mut b = Builder {
-        e,
-        atoms: &atoms,
-        causes: Interner::default(),
+    let places = Places::new(side.input.policies, &mut memo.policies);
+    let classes = Classes::new(&cells, wanted, &places, memo);
+    let used = classes.subjects.iter().flat_map(|s| s.rows.iter());
+    let mut distinct = FixedBitSet::with_capacity(memo.rows.len());
+    used.for_each(|r| distinct.insert(*r as usize));
+    let rows_in_use = distinct.ones().filter_map(|r| memo.rows.get(u32::try_from(r).ok()?));
+    let atoms = Atoms::new(rows_in_use.flat_map(|row| row.iter().map(|(start, _)| *start)));
+    let mut n = Numbers {
+        places: &places,
+        policies: side.input.policies,
+        memo,
+        starts: atoms.starts(),
         words: Interner::default(),
+        word_of: FxHashMap::default(),
+        causes: Interner::default(),
+        cause_of: FxHashMap::default(),
         rows: Interner::default(),
+        row_of: FxHashMap::default(),
     };
+    let mut is_first = FixedBitSet::with_capacity(e.universe.len());
+    classes.peers.iter().for_each(|p| is_first.insert(p.index()));
     let mut pair_pages = Pages::new(abi::PAIR_PAGE);
     let mut pair_directory: Vec<u16> = Vec::new();
     let mut directories: Interner<Vec<u16>> = Interner::default();
@@ -68,11 +92,12 @@ pub fn build(
     let mut subjects: Vec<u32> = Vec::new();
     let per_directory = classes.peers.len().div_ceil(abi::PAIR_PAGE);
     let mut locals_at: Vec<usize> = Vec::new();
+    let mut local_of = vec![0u16; classes.peers.len()];
     for subject in &classes.subjects {
         let mut own: Vec<u16> = Vec::with_capacity(subject.parts.len());
-        let mut local_of = vec![0u16; classes.peers.len()];
-        for part in &subject.parts {
-            let row = b.row(subject.direction, subject.example, &part.row)?;
+        local_of.fill(0);
+        for (part, row) in subject.parts.iter().zip(subject.rows.iter()) {
+            let row = n.row(*row)?;
             let local = own.iter().position(|r| *r == row).unwrap_or_else(|| {
                 own.push(row);
                 own.len() - 1
@@ -81,10 +106,9 @@ pub fn build(
             if local == 0 {
                 continue;
             }
-            for (at, peer) in classes.peers.iter().enumerate() {
-                if part.peers.contains(peer.index())
-                    && let Some(slot) = local_of.get_mut(at)
-                {
+            for first in part.peers.intersection(&is_first) {
+                let class = classes.peer_class.get(first).copied().unwrap_or_default();
+                if let Some(slot) = local_of.get_mut(class) {
                     *slot = local;
                 }
             }
@@ -104,14 +128,13 @@ pub fn build(
         subjects.push(to_u32(at * per_directory));
         subjects.push(to_u32(locals_at.get(list).copied().unwrap_or_default()));
     }
+    let Numbers { words, causes, rows, .. } = n;
     let mut row_pages = Pages::new(abi::ROW_PAGE);
     let mut row_directory: Vec<u16> = Vec::new();
-    for row in b.rows.iter() {
+    for row in rows.iter() {
         row_directory.extend(row_pages.store(row).map_err(|Full| too_many("pages of rows"))?);
     }
-    let mut port_pages = Pages::new(abi::PORT_PAGE);
-    let port_directory =
-        port_pages.store(&atom_of_each(&atoms)?).map_err(|Full| too_many("pages of ports"))?;
+    let (port_directory, port_pages) = ports(&atoms, memo)?;
     let peer_class: Vec<u16> =
         classes.peer_class.iter().map(|c| index("peer classes", *c)).collect::<Result<_, _>>()?;
     let subject_of: Vec<u16> = classes
@@ -120,87 +143,111 @@ pub fn build(
         .flatten()
         .map(|s| s.map_or(Ok(abi::NO_SUBJECT), |s| index("subject classes", s)))
         .collect::<Result<_, _>>()?;
-    let causes: String = b.causes.iter().map(|c| name(c).replace('\n', " ") + "\n").collect();
+    let lines: String = causes.iter().map(|c| name(c).replace('\n', " ") + "\n").collect();
     let mut image = Writer::default();
     image.section(Section::PeerClass, &words16(&peer_class));
     image.section(Section::SubjectOf, &words16(&subject_of));
     image.section(Section::PortDirectory, &words16(&port_directory));
-    image.section(Section::PortPages, &words16(port_pages.data()));
+    image.section(Section::PortPages, &words16(&port_pages));
     image.section(Section::Subjects, &words32(&subjects));
     image.section(Section::PairDirectory, &words16(&pair_directory));
     image.section(Section::PairPages, &words16(pair_pages.data()));
     image.section(Section::Locals, &words16(&locals));
     image.section(Section::RowDirectory, &words16(&row_directory));
     image.section(Section::RowPages, &words16(row_pages.data()));
-    image.section(Section::Words, &words32(&b.words.iter().copied().collect::<Vec<_>>()));
-    image.section(Section::Causes, causes.as_bytes());
+    image.section(Section::Words, &words32(&words.iter().copied().collect::<Vec<_>>()));
+    image.section(Section::Causes, lines.as_bytes());
     let counts = [
         (header::IDENTITIES, e.universe.len()),
         (header::ENDPOINTS, e.universe.groups),
         (header::PEER_CLASSES, classes.peers.len()),
         (header::SUBJECT_CLASSES, classes.subjects.len()),
         (header::ATOMS, atoms.len()),
-        (header::ROWS, b.rows.len()),
-        (header::WORDS, b.words.len()),
+        (header::ROWS, rows.len()),
+        (header::WORDS, words.len()),
     ];
-    let bytes = image.finish(&counts, &source::digest(e), 0);
-    let causes = b.causes;
+    let bytes = image.finish(&counts, &source::digest(e, memo), 0);
     Ok(Built { bytes, causes, classes, atoms })
 }
 
-struct Builder<'b, 'a> {
-    e: &'b Evaluation<'a>,
-    atoms: &'b Atoms,
-    causes: Interner<Cause>,
+/// The numbers that one image gives to what the memo holds, in order of first use.
+struct Numbers<'n> {
+    places: &'n Places,
+    policies: &'n PolicySet,
+    memo: &'n Memo,
+    starts: &'n [u32],
     words: Interner<u32>,
+    word_of: FxHashMap<PlacedWord, u16>,
+    causes: Interner<Cause>,
+    cause_of: FxHashMap<u32, u32>,
     rows: Interner<Vec<u16>>,
+    row_of: FxHashMap<u32, u16>,
 }
 
-impl Builder<'_, '_> {
-    /// The row of one part of one subject: the word of each atom.
-    fn row(&mut self, d: portcullis_ir::Direction, subject: NodeId, row: &Row) -> Result<u16, BuildError> {
-        let mut out = Vec::with_capacity(self.atoms.len());
-        let starts = self.atoms.starts();
-        for (start, end, cell) in row.stretches() {
-            let word = self.word(d, subject, cell)?;
-            let from = starts.partition_point(|s| *s < start);
-            let to = starts.partition_point(|s| *s < end);
-            out.extend(std::iter::repeat_n(word, to.saturating_sub(from)));
+impl Numbers<'_> {
+    /// The number of a row: the word of each atom.
+    fn row(&mut self, placed: u32) -> Result<u16, BuildError> {
+        if let Some(known) = self.row_of.get(&placed) {
+            return Ok(*known);
         }
-        index("rows", self.rows.intern(out) as usize)
+        let memo = self.memo;
+        let row = memo.rows.get(placed).map_or(&[][..], Vec::as_slice);
+        let mut out = Vec::with_capacity(self.starts.len());
+        let mut stretches = row.iter().peekable();
+        while let Some((_, word)) = stretches.next() {
+            let word = self.word(*word)?;
+            let to = stretches
+                .peek()
+                .map_or(self.starts.len(), |(next, _)| self.starts.partition_point(|s| s < next));
+            out.resize(to, word);
+        }
+        let number = index("rows", self.rows.intern(out) as usize)?;
+        self.row_of.insert(placed, number);
+        Ok(number)
     }
 
-    fn word(&mut self, d: portcullis_ir::Direction, subject: NodeId, cell: &Cell) -> Result<u16, BuildError> {
-        let cause = match &cell.why {
-            Why::Rules(meanings) => Cause::Rules(self.e.rules_with(0, d, subject, meanings)),
-            Why::Fallback(Fallback::Open) => Cause::NotEnforced,
-            Why::Fallback(Fallback::Localhost) => Cause::Localhost,
-            Why::Fallback(Fallback::DefaultDeny) => {
-                Cause::DefaultDeny(self.e.default_deny(0, d, subject).to_vec())
-            }
+    fn word(&mut self, placed: PlacedWord) -> Result<u16, BuildError> {
+        if let Some(known) = self.word_of.get(&placed) {
+            return Ok(*known);
+        }
+        let number = self.cause(placed.cause)?;
+        let logs = match self.causes.get(number) {
+            Some(Cause::Rules(ids)) => ids.iter().filter_map(|id| self.policies.rule(*id)).any(|r| r.log.is_some()),
+            _ => false,
         };
-        let authenticates = match &cell.why {
-            Why::Rules(meanings) => {
-                meanings.iter().filter_map(|m| self.e.meanings.get(*m)).any(|m| m.authenticates)
-            }
-            Why::Fallback(_) => false,
-        };
+        let flags = placed.flags | if logs { word::LOG } else { 0 };
+        let bits = number << word::CAUSE_SHIFT | flags;
+        let at = index("verdict words", self.words.intern(bits) as usize)?;
+        self.word_of.insert(placed, at);
+        Ok(at)
+    }
+
+    fn cause(&mut self, placed: u32) -> Result<u32, BuildError> {
+        if let Some(known) = self.cause_of.get(&placed) {
+            return Ok(*known);
+        }
+        let cause = self.memo.causes.get(placed).map_or(Cause::NotEnforced, |c| self.places.cause(c));
         let number = self.causes.intern(cause);
         if number >= 1 << (32 - word::CAUSE_SHIFT) {
             return Err(BuildError::TooMany { table: "causes", needed: number as usize + 1, limit: 1 << 24 });
         }
-        let mut bits = number << word::CAUSE_SHIFT;
-        if cell.verdict == Verdict::Allowed {
-            bits |= word::ALLOW;
-            if cell.l7.is_some() {
-                bits |= word::REDIRECT;
-            }
-            if authenticates {
-                bits |= word::AUTHENTICATE;
-            }
-        }
-        index("verdict words", self.words.intern(bits) as usize)
+        self.cause_of.insert(placed, number);
+        Ok(number)
     }
+}
+
+/// The directory and the pages of the port table.
+fn ports(atoms: &Atoms, memo: &mut Memo) -> Result<(Vec<u16>, Vec<u16>), BuildError> {
+    if let Some((starts, directory, pages)) = &memo.ports
+        && starts == atoms.starts()
+    {
+        return Ok((directory.clone(), pages.clone()));
+    }
+    let mut pages = Pages::new(abi::PORT_PAGE);
+    let directory = pages.store(&atom_of_each(atoms)?).map_err(|Full| too_many("pages of ports"))?;
+    let data = pages.data().to_vec();
+    memo.ports = Some((atoms.starts().to_vec(), directory.clone(), data.clone()));
+    Ok((directory, data))
 }
 
 fn atom_of_each(atoms: &Atoms) -> Result<Vec<u16>, BuildError> {
@@ -223,61 +270,4 @@ fn index(table: &'static str, at: usize) -> Result<u16, BuildError> {
 
 fn too_many(table: &'static str) -> BuildError {
     BuildError::TooMany { table, needed: 1 << 16, limit: usize::from(u16::MAX) }
-}
-
-fn to_u32(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
-}
-
-fn words16(values: &[u16]) -> Vec<u8> {
-    values.iter().flat_map(|v| v.to_le_bytes()).collect()
-}
-
-fn words32(values: &[u32]) -> Vec<u8> {
-    values.iter().flat_map(|v| v.to_le_bytes()).collect()
-}
-
-/// Sections behind a header that is filled in last.
-pub(crate) struct Writer {
-    bytes: Vec<u8>,
-    table: [(u32, u32); abi::SECTIONS],
-}
-
-impl Default for Writer {
-    fn default() -> Self {
-        Self { bytes: vec![0; abi::HEADER_SIZE], table: [(0, 0); abi::SECTIONS] }
-    }
-}
-
-impl Writer {
-    pub(crate) fn section(&mut self, section: Section, data: &[u8]) {
-        if let Some(slot) = self.table.get_mut(section as usize) {
-            *slot = (to_u32(self.bytes.len()), to_u32(data.len()));
-        }
-        self.bytes.extend_from_slice(data);
-        self.bytes.resize(self.bytes.len().next_multiple_of(abi::ALIGN), 0);
-    }
-
-    pub(crate) fn finish(mut self, counts: &[(usize, usize)], source: &[u8; 32], generation: u64) -> Vec<u8> {
-        let size = to_u32(self.bytes.len());
-        self.put(header::MAGIC, &abi::MAGIC);
-        self.put(header::VERSION, &abi::VERSION.to_le_bytes());
-        self.put(header::SIZE, &size.to_le_bytes());
-        for (at, n) in counts {
-            self.put(*at, &to_u32(*n).to_le_bytes());
-        }
-        self.put(header::GENERATION, &generation.to_le_bytes());
-        self.put(header::SOURCE, source);
-        for (i, (offset, len)) in self.table.into_iter().enumerate() {
-            self.put(header::SECTIONS + i * 8, &offset.to_le_bytes());
-            self.put(header::SECTIONS + i * 8 + 4, &len.to_le_bytes());
-        }
-        self.bytes
-    }
-
-    fn put(&mut self, at: usize, data: &[u8]) {
-        if let Some(slot) = self.bytes.get_mut(at..at + data.len()) {
-            slot.copy_from_slice(data);
-        }
-    }
 }

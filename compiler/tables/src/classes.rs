@@ -4,21 +4,23 @@
 //! or default come from other places are told apart even where their verdicts agree. Peer classes are
 //! as coarse as the image allows: identities that stand in the same part of every subject class.
 
+use crate::memo::{Known, Memo};
+use crate::rows::{Behind, Place, Places, placed};
 use fixedbitset::FixedBitSet;
-use portcullis_ir::{Direction, EnforcementId, RuleId};
+use portcullis_ir::Direction;
 use portcullis_sema::cells::{Cells, Part};
 use portcullis_sema::side::slot;
 use portcullis_sema::universe::NodeId;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::rc::Rc;
 
 /// What makes a subject class: direction, the class that decides, and the places behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
+pub(crate) struct Key {
     direction: usize,
     class: u32,
-    rules: Vec<RuleId>,
-    denied_by: Vec<EnforcementId>,
+    rules: Vec<(Place, u32)>,
+    denied_by: Vec<Place>,
 }
 
 /// One subject class.
@@ -26,10 +28,12 @@ struct Key {
 pub struct SubjectClass {
     /// Ingress or egress.
     pub direction: Direction,
-    /// The first endpoint group of it: its rules and enforcements are those of all.
-    pub example: NodeId,
     /// The parts of its peers, the largest first.
-    pub parts: Vec<Part>,
+    pub parts: Rc<Vec<Part>>,
+    /// The row of each part, in the memo's table.
+    pub(crate) rows: Rc<Vec<u32>>,
+    /// What its parts follow from: equal ones need not split twice.
+    class: (usize, u32),
 }
 
 /// Every class of an image.
@@ -47,27 +51,35 @@ pub struct Classes {
 
 impl Classes {
     /// The classes of side 0; `wanted` groups only (a node's own endpoints), all if not given.
-    pub fn new(cells: &Cells<'_, '_>, wanted: Option<&FixedBitSet>) -> Self {
+    pub(crate) fn new(
+        cells: &Cells<'_, '_>,
+        wanted: Option<&FixedBitSet>,
+        places: &Places,
+        memo: &mut Memo,
+    ) -> Self {
         let e = cells.evaluation;
         let mut out = Self { subject_of: vec![[None; 2]; e.universe.groups], ..Self::default() };
+        let Some(side) = e.sides.first() else { return out };
         for d in Direction::BOTH {
             let mut index: FxHashMap<Key, usize> = FxHashMap::default();
             for (id, _) in e.universe.groups().filter(|(id, _)| wanted.is_none_or(|w| w.contains(id.index())))
             {
                 let Some(class) = e.class(0, d, id) else { continue };
-                let rules = e
-                    .sides
-                    .first()
-                    .and_then(|s| s.rules_of.get(slot(d))?.get(id.index()).cloned())
-                    .unwrap_or_default();
-                let key =
-                    Key { direction: slot(d), class, rules, denied_by: e.default_deny(0, d, id).to_vec() };
-                let at = *index.entry(key).or_insert_with(|| {
-                    out.subjects.push(SubjectClass {
-                        direction: d,
-                        example: id,
-                        parts: parts(cells, d, class),
-                    });
+                let rules = side.rules_of.get(slot(d)).and_then(|r| r.get(id.index())).into_iter().flatten();
+                let key = Key {
+                    direction: slot(d),
+                    class,
+                    rules: rules
+                        .map(|r| {
+                            let meaning = side.meaning_of.get(r.0 as usize).copied();
+                            (places.rule(*r), meaning.unwrap_or(u32::MAX))
+                        })
+                        .collect(),
+                    denied_by: e.default_deny(0, d, id).iter().map(|n| places.enforcement(*n)).collect(),
+                };
+                let at = index.get(&key).copied().unwrap_or_else(|| {
+                    out.subjects.push(subject(cells, d, class, &key, memo));
+                    index.insert(key, out.subjects.len() - 1);
                     out.subjects.len() - 1
                 });
                 if let Some(slot) = out.subject_of.get_mut(id.index()).and_then(|s| s.get_mut(slot(d))) {
@@ -83,52 +95,82 @@ impl Classes {
     fn refine(&mut self, identities: usize) {
         let mut class = vec![0usize; identities];
         let mut sizes = vec![identities];
-        for subject in &self.subjects {
-            for part in subject.parts.iter().skip(1) {
-                let mut inside: FxHashMap<usize, Vec<usize>> = FxHashMap::default();
-                let mut order = Vec::new();
-                for n in part.peers.ones() {
-                    let Some(c) = class.get(n).copied() else { continue };
-                    inside
-                        .entry(c)
-                        .or_insert_with(|| {
-                            order.push(c);
-                            Vec::new()
-                        })
-                        .push(n);
+        // By class: how many of its members the part at hand has, then the class that those go to.
+        let mut inside: Vec<usize> = vec![0];
+        let mut members: Vec<usize> = Vec::new();
+        let mut touched: Vec<usize> = Vec::new();
+        let mut seen: FxHashSet<(usize, u32)> = FxHashSet::default();
+        let distinct = self.subjects.iter().filter(|s| seen.insert(s.class));
+        for part in distinct.flat_map(|s| s.parts.iter().skip(1)) {
+            members.clear();
+            members.extend(part.peers.ones());
+            for n in &members {
+                let Some(c) = class.get(*n) else { continue };
+                let Some(count) = inside.get_mut(*c) else { continue };
+                if *count == 0 {
+                    touched.push(*c);
                 }
-                for c in order {
-                    let Some(members) = inside.remove(&c) else { continue };
-                    let Some(size) = sizes.get_mut(c) else { continue };
-                    if members.len() == *size {
-                        continue;
-                    }
-                    *size -= members.len();
-                    sizes.push(members.len());
-                    for n in members {
-                        if let Some(slot) = class.get_mut(n) {
-                            *slot = sizes.len() - 1;
-                        }
-                    }
+                *count += 1;
+            }
+            let mut splits = false;
+            for c in &touched {
+                let (Some(count), Some(size)) = (inside.get_mut(*c), sizes.get_mut(*c)) else { continue };
+                let here = std::mem::replace(count, *c);
+                if here < *size {
+                    *size -= here;
+                    *count = sizes.len();
+                    sizes.push(here);
+                    inside.push(0);
+                    splits = true;
+                }
+            }
+            // Most parts split nothing that earlier ones have not.
+            if splits {
+                for n in &members {
+                    let Some(c) = class.get_mut(*n) else { continue };
+                    *c = inside.get(*c).copied().unwrap_or(*c);
+                }
+            }
+            for c in touched.drain(..) {
+                if let Some(count) = inside.get_mut(c) {
+                    *count = 0;
                 }
             }
         }
         // Numbers in order of the first identity.
-        let mut number: FxHashMap<usize, usize> = FxHashMap::default();
+        let mut number: Vec<Option<usize>> = vec![None; sizes.len()];
         for (n, c) in (0u32..).zip(&mut class) {
-            let next = number.len();
-            *c = *number.entry(*c).or_insert_with(|| {
+            let Some(slot) = number.get_mut(*c) else { continue };
+            *c = *slot.get_or_insert_with(|| {
                 self.peers.push(NodeId(n));
-                next
+                self.peers.len() - 1
             });
         }
         self.peer_class = class;
     }
 }
 
-/// The parts of a class, the largest first, so that most of an image's pages are zero.
-fn parts(cells: &Cells<'_, '_>, d: Direction, class: u32) -> Vec<Part> {
-    let mut parts: Vec<Part> = Rc::unwrap_or_clone(cells.parts(0, d, class));
+/// The parts of a class, the largest first, so that most of an image's pages are zero, and their rows.
+fn subject(cells: &Cells<'_, '_>, d: Direction, class: u32, key: &Key, memo: &mut Memo) -> SubjectClass {
+    if let Some(Known { parts, rows }) = memo.subjects.get(key) {
+        return SubjectClass {
+            direction: d,
+            parts: Rc::clone(parts),
+            rows: Rc::clone(rows),
+            class: (key.direction, class),
+        };
+    }
+    let mut parts: Vec<Part> = Vec::clone(&cells.parts(0, d, class));
     parts.sort_by_key(|p| (std::cmp::Reverse(p.peers.count_ones(..)), p.peers.minimum()));
-    parts
+    let behind = Behind { rules: &key.rules, denied_by: &key.denied_by };
+    let rows = parts
+        .iter()
+        .map(|p| {
+            let row = placed(&p.row, &behind, &mut memo.causes);
+            memo.rows.intern(row)
+        })
+        .collect();
+    let (parts, rows) = (Rc::new(parts), Rc::new(rows));
+    memo.subjects.insert(key.clone(), Known { parts: Rc::clone(&parts), rows: Rc::clone(&rows) });
+    SubjectClass { direction: d, parts, rows, class: (key.direction, class) }
 }

@@ -60,6 +60,11 @@ impl Word {
         self.0 & word::AUTHENTICATE != 0
     }
 
+    /// To be logged.
+    pub const fn logs(self) -> bool {
+        self.0 & word::LOG != 0
+    }
+
     /// The number of the cause.
     pub const fn cause(self) -> u32 {
         self.0 >> word::CAUSE_SHIFT

@@ -7,6 +7,8 @@ use rustc_hash::FxHashMap;
 pub(crate) struct Pages {
     size: usize,
     index: FxHashMap<Box<[u16]>, u16>,
+    /// The page of zeros, which most are.
+    zero: Option<u16>,
     data: Vec<u16>,
 }
 
@@ -16,27 +18,36 @@ pub(crate) struct Full;
 
 impl Pages {
     pub(crate) fn new(size: usize) -> Self {
-        Self { size, index: FxHashMap::default(), data: Vec::new() }
+        Self { size, index: FxHashMap::default(), zero: None, data: Vec::new() }
     }
 
     /// The page indices of an array; its last page is filled up with zeros.
     pub(crate) fn store(&mut self, array: &[u16]) -> Result<Vec<u16>, Full> {
-        array
-            .chunks(self.size)
-            .map(|chunk| {
-                let mut page = vec![0; self.size].into_boxed_slice();
-                for (slot, value) in page.iter_mut().zip(chunk) {
-                    *slot = *value;
-                }
-                if let Some(found) = self.index.get(&page) {
-                    return Ok(*found);
-                }
-                let at = u16::try_from(self.index.len()).map_err(|_| Full)?;
-                self.data.extend_from_slice(&page);
-                self.index.insert(page, at);
-                Ok(at)
-            })
-            .collect()
+        let mut out = Vec::with_capacity(array.len().div_ceil(self.size));
+        let mut padded = Vec::new();
+        for chunk in array.chunks(self.size) {
+            let page = if chunk.len() == self.size {
+                chunk
+            } else {
+                padded.extend_from_slice(chunk);
+                padded.resize(self.size, 0);
+                &padded
+            };
+            let is_zero = page.iter().all(|v| *v == 0);
+            let known = if is_zero { self.zero } else { self.index.get(page).copied() };
+            if let Some(found) = known {
+                out.push(found);
+                continue;
+            }
+            let at = u16::try_from(self.index.len()).map_err(|_| Full)?;
+            if is_zero {
+                self.zero = Some(at);
+            }
+            self.data.extend_from_slice(page);
+            self.index.insert(page.into(), at);
+            out.push(at);
+        }
+        Ok(out)
     }
 
     /// Every page, one after the other.

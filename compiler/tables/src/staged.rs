@@ -6,8 +6,8 @@
 //! indexed by such numbers are written anew, with room for what comes later; all others are copied.
 //! Causes stay with the agent. The layout is that of any image, and [`Image`] reads it.
 
-use crate::build::Writer;
 use crate::image::{Image, ImageError};
+use crate::writer::Writer;
 use portcullis_abi::{self as abi, Section, header};
 
 /// The numbers an agent gave.

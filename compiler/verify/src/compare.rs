@@ -182,7 +182,11 @@ impl Work<'_, '_> {
                 .any(|a| a != AuthMode::Disabled),
             _ => false,
         };
-        let mut bits = 0;
+        let logs = match &decision.reason {
+            Reason::Rules(ids) => ids.iter().filter_map(|id| policies.rule(*id)).any(|r| r.log.is_some()),
+            _ => false,
+        };
+        let mut bits = if logs { word::LOG } else { 0 };
         if decision.verdict == Verdict::Allowed {
             bits |= word::ALLOW;
             bits |= if decision.redirect { word::REDIRECT } else { 0 };

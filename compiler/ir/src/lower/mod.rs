@@ -4,6 +4,7 @@
 
 mod cilium;
 mod cluster_policy;
+mod link;
 mod network;
 mod peers;
 mod ports;
@@ -18,6 +19,7 @@ use portcullis_diag::{Fate, ObjectRef};
 use portcullis_front::ast::{Body, FqdnSelector, Object};
 use std::collections::BTreeMap;
 
+pub use link::link;
 pub use peers::{cidr_group_matches, service_matches};
 
 /// What lowering needs to know besides the policy itself.
@@ -41,17 +43,21 @@ pub fn lower<'a>(
     }
     let mut out = Builder { set: PolicySet::default(), context: Context { cluster, options } };
     for (object, o) in latest {
-        let id = PolicyId(u32::try_from(out.set.policies.len()).unwrap_or(u32::MAX));
-        out.set.policies.push(Policy { object, span: o.meta.name.span, description: None });
-        match &o.body {
-            Body::Cilium(p) => out.cilium(id, o, p),
-            Body::Network(p) => out.network(id, o, p),
-            Body::Cluster(p) => out.cluster_policy(id, p),
-            _ => {}
-        }
+        out.policy(object, o);
     }
     debug_assert_eq!(crate::verify::verify(&out.set), Vec::<String>::new(), "lowering broke the normal form");
     out.set
+}
+
+/// Lowers one policy by itself, for [`link()`]; `None` for an object that is none or that the
+/// cluster does not enforce.
+pub fn lower_one(o: &Object, cluster: &Cluster, options: &Options) -> Option<PolicySet> {
+    if o.fate != Fate::Accepted || !is_policy(o) {
+        return None;
+    }
+    let mut out = Builder { set: PolicySet::default(), context: Context { cluster, options } };
+    out.policy(o.reference(), o);
+    Some(out.set)
 }
 
 /// Whether an object is a policy of any kind.
@@ -75,6 +81,17 @@ pub(crate) struct Builder<'a> {
 }
 
 impl Builder<'_> {
+    fn policy(&mut self, object: ObjectRef, o: &Object) {
+        let id = PolicyId(u32::try_from(self.set.policies.len()).unwrap_or(u32::MAX));
+        self.set.policies.push(Policy { object, span: o.meta.name.span, description: None, version: 0 });
+        match &o.body {
+            Body::Cilium(p) => self.cilium(id, o, p),
+            Body::Network(p) => self.network(id, o, p),
+            Body::Cluster(p) => self.cluster_policy(id, p),
+            _ => {}
+        }
+    }
+
     pub(crate) fn selector(&mut self, s: Selector) -> u32 {
         self.set.selectors.intern(s)
     }
