@@ -132,7 +132,9 @@ fn only_one_crate_knows_each_outside_vocabulary() {
         ("jsonc-parser", &["portcullis-front"]),
         ("regex-syntax", &["portcullis-front"]),
         ("miette", &["portcullis-report"]),
-        ("clap", &["portcullis", "portcullis-cli", "portcullis-bench"]),
+        ("clap", &["portcullis-cli", "portcullis-bench", "portcullis-agent"]),
+        ("aya", &["portcullis-agent"]),
+        ("kube", &["portcullis-agent"]),
         ("petgraph", &["portcullis-sema"]),
     ] {
         let users: Vec<&String> = needs.iter().filter(|(_, d)| d.contains(what)).map(|(n, _)| n).collect();

@@ -212,7 +212,9 @@ impl Numbers<'_> {
         }
         let number = self.cause(placed.cause)?;
         let logs = match self.causes.get(number) {
-            Some(Cause::Rules(ids)) => ids.iter().filter_map(|id| self.policies.rule(*id)).any(|r| r.log.is_some()),
+            Some(Cause::Rules(ids)) => {
+                ids.iter().filter_map(|id| self.policies.rule(*id)).any(|r| r.log.is_some())
+            }
             _ => false,
         };
         let flags = placed.flags | if logs { word::LOG } else { 0 };
