@@ -3,6 +3,7 @@
 //! [`side`] reads texts into a cluster and policies; [`generate`] makes such texts at random;
 //! [`probe`] lists everything worth asking about them, [`engines`] asks every engine, and
 //! [`findings`] takes a comparison's findings apart again into single flows.
+//! [`policy_maps`] fills Cilium's policy maps entry by entry.
 //! [`case`] and [`flows`] read the folders with verdicts written by hand.
 
 pub mod case;
@@ -10,5 +11,6 @@ pub mod engines;
 pub mod findings;
 pub mod flows;
 pub mod generate;
+pub mod policy_maps;
 pub mod probe;
 pub mod side;

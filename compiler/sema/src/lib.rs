@@ -16,6 +16,7 @@ pub mod index;
 pub mod lint;
 pub mod names;
 mod outside;
+pub mod policymap;
 pub mod ports;
 pub mod reach;
 pub mod regions;
