@@ -139,7 +139,7 @@ pub(crate) struct ReachArgs {
     pub(crate) cluster: Vec<PathBuf>,
 }
 
-/// `compile`. The image goes where the global `--output` says.
+/// `compile`. The image goes where the global `--output` says; with `--stats` or `--policy-maps` there need be none.
 #[derive(Debug, Args)]
 pub(crate) struct CompileArgs {
     /// Files and folders of policies, `-` for standard input
@@ -151,9 +151,12 @@ pub(crate) struct CompileArgs {
     /// Only what the pods of this node need
     #[arg(long, value_name = "NAME")]
     pub(crate) node: Option<String>,
-    /// Say what each section of the image takes
+    /// Say what the image takes, and what the same policies take as Cilium's policy maps; works without -o
     #[arg(long)]
     pub(crate) stats: bool,
+    /// Write every entry of Cilium's policy maps here, one JSON object a line; works without -o
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy_maps: Option<PathBuf>,
     /// Do not compare the image with the policies
     #[arg(long)]
     pub(crate) no_verify: bool,

@@ -91,3 +91,40 @@ fn a_node_gets_its_own_slice() {
     let unknown = s.run(&[&COMPILE[..], &["--node", "n9"]].concat());
     assert_eq!(unknown.code, 2);
 }
+
+#[test]
+fn stats_need_no_image_and_name_the_rule_behind_the_largest_map() {
+    let s = sandbox();
+    let stats = ["compile", "p", "--cluster", "cluster.yaml", "--stats"];
+    // db: api and the host in, everything out by five entries; api: everything, twice five, and the host.
+    s.run(&stats).ends(0).says(&[
+        "2 endpoints, each with a map of its own",
+        "18 entries in all",
+        "11 entries of shop/api (1 pod)",
+        "7 entries of shop/db (1 pod)",
+        "1 for CiliumNetworkPolicy shop/db at p/db.yaml:7:5, 1 for it alone",
+    ]);
+    assert!(!s.path("policy.img").exists());
+    let one = [&stats[..], &["--node", "n1"]].concat();
+    s.run(&one).ends(0).says(&["1 endpoints, each", "7 entries in all"]);
+    assert_eq!(s.run(&["compile", "p", "--cluster", "cluster.yaml"]).code, 2, "nothing was asked for");
+}
+
+#[test]
+fn every_entry_is_a_line_with_its_rule() {
+    let s = sandbox();
+    let write = ["compile", "p", "--cluster", "cluster.yaml", "--policy-maps", "maps.jsonl"];
+    assert_eq!(s.run(&write).code, 0);
+    let text = fs::read_to_string(s.path("maps.jsonl")).unwrap();
+    assert_eq!(text.lines().count(), 18);
+    let own: Vec<&str> = text.lines().filter(|l| l.contains("db.yaml")).collect();
+    assert_eq!(
+        own,
+        [
+            "{\"endpoint\":\"shop/db\",\"direction\":\"ingress\",\"identity\":\"endpoints:shop/api\",\"protocol\":0,\
+          \"port\":0,\"prefix\":0,\"verdict\":\"allow\",\"rules\":[\"CiliumNetworkPolicy shop/db at p/db.yaml:7:5\"]}"
+        ]
+    );
+    assert_eq!(s.run(&write).code, 0);
+    assert_eq!(fs::read_to_string(s.path("maps.jsonl")).unwrap(), text);
+}

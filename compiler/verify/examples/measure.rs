@@ -7,6 +7,7 @@ use portcullis_bench::{Shape, generate};
 use portcullis_diag::FileId;
 use portcullis_ir::cluster::Facts;
 use portcullis_ir::{Cluster, Options, lower};
+use portcullis_sema::policymap::PolicyMaps;
 use portcullis_sema::side::Evaluation;
 use portcullis_sema::universe::Input;
 use portcullis_tables::{Image, build};
@@ -68,6 +69,14 @@ fn main() {
     for d in report.differences.iter().take(3) {
         println!("{d:?}");
     }
+    let t = Instant::now();
+    let maps = PolicyMaps::new(&e).maps(None);
+    println!(
+        "policy maps          {:>8.1} ms, {} entries in all, {} in the largest",
+        ms(t),
+        maps.iter().map(|m| m.endpoints * m.entries as u64).sum::<u64>(),
+        maps.first().map_or(0, |m| m.entries)
+    );
     let mut some = FixedBitSet::with_capacity(e.universe.groups);
     // 50 pods on one node, each of another label set.
     let step = (e.universe.groups / 50).max(1);

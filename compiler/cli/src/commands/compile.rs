@@ -1,5 +1,7 @@
 //! `compile`: policies to a table image that is proved before it is written.
 
+mod policy_maps;
+
 use super::Question;
 use super::verify::{compared, differences};
 use crate::args::{CompileArgs, FormatName, Global};
@@ -9,6 +11,7 @@ use crate::session::Side;
 use fixedbitset::FixedBitSet;
 use portcullis_abi::{Section, header};
 use portcullis_sema::Universe;
+use portcullis_sema::policymap::PolicyMaps;
 use portcullis_sema::side::Evaluation;
 use portcullis_tables::Cause;
 use portcullis_tables::{Image, build};
@@ -20,9 +23,13 @@ use std::path::Path;
 /// Runs the command.
 pub(crate) fn run(args: &CompileArgs, global: &Global) -> Result<Exit, Failure> {
     output::check_format(global, "compile", &[FormatName::Terminal])?;
-    let Some(path) = global.output.as_deref() else {
-        return Err(Failure::new("nobody said where the image goes", "add `-o policy.img`"));
-    };
+    let path = global.output.as_deref();
+    if path.is_none() && !args.stats && args.policy_maps.is_none() {
+        return Err(Failure::new(
+            "nobody said where the image goes",
+            "add `-o policy.img`, or `--stats` to see what it would take",
+        ));
+    }
     let options = global.options();
     let (mut question, files) = Question::read(&args.paths, None, &args.cluster, global)?;
     let side = question.side(&files, &options);
@@ -47,7 +54,7 @@ pub(crate) fn run(args: &CompileArgs, global: &Global) -> Result<Exit, Failure> 
     for note in &question.notes {
         let _ = writeln!(text, "note: {note}");
     }
-    if !args.no_verify {
+    if path.is_some() && !args.no_verify {
         let universe = &evaluation.universe;
         let report = portcullis_verify::verify(&built.bytes, input, universe, wanted.as_ref(), &names)
             .map_err(|e| Failure::new(e.to_string(), "this is a defect of portcullis: please report it"))?;
@@ -60,15 +67,24 @@ pub(crate) fn run(args: &CompileArgs, global: &Global) -> Result<Exit, Failure> 
         }
         text.push_str(&compared(&report));
     }
-    write(path, &built.bytes).map_err(|e| {
-        Failure::new(
-            format!("{} could not be written: {e}", path.display()),
-            "give -o a file in a folder that exists and may be written",
-        )
-    })?;
-    let _ = writeln!(text, "{}: {} bytes", path.display(), built.bytes.len());
+    if let Some(path) = path {
+        write(path, |file| file.write_all(&built.bytes)).map_err(|e| unwritten(path, "-o", &e))?;
+        let _ = writeln!(text, "{}: {} bytes", path.display(), built.bytes.len());
+    }
     if args.stats {
         text.push_str(&stats(&built.bytes));
+    }
+    if args.stats || args.policy_maps.is_some() {
+        let (universe, sources) = (&evaluation.universe, &question.sources);
+        let maps = PolicyMaps::new(&evaluation);
+        let all = maps.maps(wanted.as_ref());
+        if args.stats {
+            text.push_str(&policy_maps::stats(&maps, &all, &side, universe, sources, global.verbose));
+        }
+        if let Some(path) = &args.policy_maps {
+            write(path, |file| policy_maps::write(&maps, &all, &side, universe, sources, file))
+                .map_err(|e| unwritten(path, "--policy-maps", &e))?;
+        }
     }
     if !global.quiet {
         output::stdout(&text);
@@ -94,8 +110,15 @@ pub(super) fn on_node(node: &str, side: &Side<'_>, universe: &Universe) -> Resul
     Ok(out)
 }
 
+fn unwritten(path: &Path, option: &str, e: &io::Error) -> Failure {
+    Failure::new(
+        format!("{} could not be written: {e}", path.display()),
+        format!("give {option} a file in a folder that exists and may be written"),
+    )
+}
+
 /// Readable by its owner alone, and whole or not there: a new file takes the old one's place.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write(path: &Path, fill: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = path.with_file_name(name);
@@ -103,9 +126,11 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let done = options.open(&temporary).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
+    let done = options.open(&temporary).and_then(|file| {
+        let mut buffer = io::BufWriter::new(file);
+        fill(&mut buffer)?;
+        buffer.flush()?;
+        buffer.get_ref().sync_all()?;
         fs::rename(&temporary, path)
     });
     if done.is_err() {

@@ -4,11 +4,13 @@ pub mod meaning;
 pub mod resolution;
 pub mod schema;
 pub mod syntax;
+pub mod tables;
 
 use crate::code::CodeInfo;
 
 /// All groups, in order of their numbers.
-pub const ALL: &[&[CodeInfo]] = &[syntax::CODES, schema::CODES, resolution::CODES, meaning::CODES];
+pub const ALL: &[&[CodeInfo]] =
+    &[syntax::CODES, schema::CODES, resolution::CODES, meaning::CODES, tables::CODES];
 
 /// Declares the constants and the table of one group.
 macro_rules! codes {

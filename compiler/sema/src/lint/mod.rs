@@ -34,6 +34,7 @@ mod namespace_overwritten;
 mod not_an_identity_label;
 mod peer_in_other_namespace;
 mod peer_matches_nobody;
+mod policy_map_full;
 mod policy_types_trap;
 mod probes_cut;
 mod ranges;
@@ -111,6 +112,7 @@ const CHECKS: &[Check] = &[
     deny_only::check,
     empty_fqdn_list::check,
     l7_filters_nothing::check,
+    policy_map_full::check,
 ];
 
 /// Runs every lint; findings in order of file and place.

@@ -70,6 +70,17 @@ impl Entry {
     }
 }
 
+/// Endpoints with equal maps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Map {
+    /// Their groups, in order.
+    pub groups: Vec<NodeId>,
+    /// How many pods they are; each has a copy of the map.
+    pub endpoints: u64,
+    /// Entries of one copy.
+    pub entries: usize,
+}
+
 /// What one rule adds to a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
@@ -190,9 +201,26 @@ impl<'e, 'a> PolicyMaps<'e, 'a> {
         made
     }
 
-    /// Whether two endpoints have equal maps.
-    pub fn are_equal(&self, a: NodeId, b: NodeId) -> bool {
-        self.plan_of.get(a.index()) == self.plan_of.get(b.index())
+    /// Endpoints by their maps, those of `wanted` only: the largest map first, then in order of the endpoints.
+    pub fn maps(&self, wanted: Option<&FixedBitSet>) -> Vec<Map> {
+        let mut by_plans: HashMap<[u32; 2], usize> = HashMap::new();
+        let mut out: Vec<Map> = Vec::new();
+        for (id, group) in self.e.universe.groups() {
+            if wanted.is_some_and(|w| !w.contains(id.index())) {
+                continue;
+            }
+            let plans = self.plan_of.get(id.index()).copied().unwrap_or_default();
+            let at = *by_plans.entry(plans).or_insert_with(|| {
+                out.push(Map { groups: Vec::new(), endpoints: 0, entries: self.size(id) });
+                out.len() - 1
+            });
+            if let Some(map) = out.get_mut(at) {
+                map.groups.push(id);
+                map.endpoints += u64::from(group.pods);
+            }
+        }
+        out.sort_by_key(|m| std::cmp::Reverse(m.entries));
+        out
     }
 
     /// Hands out each entry of an endpoint's map: ingress first, in order of keys, then of identities.
