@@ -44,6 +44,9 @@ pub struct Config {
     /// Where the bpf file system is, or is to be mounted.
     #[serde(default = "default_bpffs")]
     pub bpffs: PathBuf,
+    /// Name of the agent's folder in it.
+    #[serde(default = "default_pins")]
+    pub pins: String,
     /// Folder of the control socket, the lock, and the generations that one can go back to.
     #[serde(default = "default_state")]
     pub state: PathBuf,
@@ -131,6 +134,10 @@ fn default_bpffs() -> PathBuf {
     "/sys/fs/bpf".into()
 }
 
+fn default_pins() -> String {
+    "portcullis".to_owned()
+}
+
 fn default_state() -> PathBuf {
     "/run/portcullis".into()
 }
@@ -198,6 +205,9 @@ impl Config {
             return Err(
                 "`policies` names no file or folder; name the folder that holds the policies".to_owned()
             );
+        }
+        if self.pins.is_empty() || self.pins.contains('/') || self.pins.contains('.') {
+            return Err("`pins` is the name of one folder, without slashes and dots".to_owned());
         }
         let mut names = BTreeSet::new();
         let mut addresses: BTreeMap<IpAddr, String> = BTreeMap::new();

@@ -1,6 +1,15 @@
 //! The node agent: compiled policy in the kernel.
 
+pub mod check;
+pub mod compile;
 pub mod config;
+pub mod control;
+pub mod events;
+pub mod inputs;
 pub mod kernel;
+pub mod lab;
 pub mod links;
+pub mod node;
 pub mod numbers;
+pub mod serve;
+pub mod status;

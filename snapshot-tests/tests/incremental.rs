@@ -62,10 +62,10 @@ proptest! {
             now.objects.iter().for_each(|o| compiler.set_policy(Rc::new(o.clone())));
             known = keys;
             let policies = compiler.policies();
-            let (built, ()) = compiler.compile(&policies, None, &name, |_| ()).unwrap();
+            let (built, ()) = compiler.compile(&policies, None, &name, |_, _| ()).unwrap();
             prop_assert_eq!(built.bytes, from_scratch(&now, compiler.cluster()), "after change {}", i);
             // Once more, with everything known.
-            let (again, ()) = compiler.compile(&policies, None, &name, |_| ()).unwrap();
+            let (again, ()) = compiler.compile(&policies, None, &name, |_, _| ()).unwrap();
             prop_assert_eq!(again.bytes, from_scratch(&now, compiler.cluster()), "again, after change {}", i);
         }
     }

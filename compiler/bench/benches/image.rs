@@ -58,7 +58,7 @@ fn one_policy(c: &mut Criterion) {
                 turn += 1;
                 states[turn % 2].iter().for_each(|o| compiler.set_policy(Rc::clone(o)));
                 let policies = compiler.policies();
-                black_box(compiler.compile(&policies, None, &name, |_| ()).unwrap().0.bytes.len())
+                black_box(compiler.compile(&policies, None, &name, |_, _| ()).unwrap().0.bytes.len())
             });
         });
     }

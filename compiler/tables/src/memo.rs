@@ -113,19 +113,24 @@ impl Compiler {
         &self.cluster
     }
 
+    /// The settings.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
     /// The policies as they are, in normal form.
     pub fn policies(&self) -> PolicySet {
         link(self.lowered.values().map(|(_, set)| set))
     }
 
-    /// The image of [`Self::policies`], as [`crate::build()`] would make it. `seen` gets the evaluation it
-    /// was made of.
+    /// The image of [`Self::policies`], as [`crate::build()`] would make it. `seen` is shown the image and the
+    /// evaluation it was made of.
     pub fn compile<T>(
         &mut self,
         policies: &PolicySet,
         wanted: Option<&FixedBitSet>,
         name: &dyn Fn(&Cause) -> String,
-        seen: impl FnOnce(&Evaluation<'_>) -> T,
+        seen: impl FnOnce(&Evaluation<'_>, &Built) -> T,
     ) -> Result<(Built, T), BuildError> {
         if self.memo.rows.len() + self.memo.subjects.len() + self.memo.causes.len() > LARGE {
             self.memo = Memo::default();
@@ -137,8 +142,11 @@ impl Compiler {
             self.memo = Memo::default();
         }
         let built = assemble(&e, wanted, name, &mut self.memo);
-        let seen = seen(&e);
+        let out = built.map(|built| {
+            let seen = seen(&e, &built);
+            (built, seen)
+        });
         self.evaluation = e.into_memo();
-        built.map(|b| (b, seen))
+        out
     }
 }

@@ -339,3 +339,10 @@ impl Map {
         Self::of(fd, name)
     }
 }
+
+/// Interfaces in a pinned map of endpoints.
+pub(super) fn interfaces(path: &Path) -> Result<Vec<u32>, KernelError> {
+    let fd = sys::pinned(path).map_err(|e| KernelError::map("endpoints", "opened", e))?;
+    let map = Map::of(fd, "endpoints")?;
+    Ok(map.keys()?.iter().filter_map(|k| k.first_chunk().map(|b| u32::from_ne_bytes(*b))).collect())
+}

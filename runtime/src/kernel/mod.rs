@@ -6,11 +6,13 @@
 
 mod maps;
 mod programs;
+mod ring;
 mod slots;
 pub(crate) mod sys;
 
 pub use maps::Sizes;
-pub use programs::{Attachment, Hook, Program, Programs, Settings};
+pub use programs::{Attachment, Hook, Program, Programs, Settings, detach_all};
+pub use ring::Events;
 pub use slots::{Generation, address_bytes, address_of};
 
 use maps::Maps;
@@ -215,6 +217,22 @@ impl Kernel {
     pub fn room(&self) -> [(&'static str, u32); 2] {
         [("addresses", self.maps.addresses.capacity()), ("conntrack", self.maps.conntrack.capacity())]
     }
+}
+
+/// Bytes of an image slot of the maps that are pinned in a folder; `None` if there are none. Where several
+/// sizes are there (an agent died while it made room), the largest counts.
+pub fn slot_size(folder: &Path) -> Result<Option<u32>, KernelError> {
+    if !folder.exists() {
+        return Ok(None);
+    }
+    let failed = |e: io::Error| KernelError::Folder { path: folder.to_owned(), source: e };
+    let mut found = None;
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let size = name.to_str().and_then(|n| n.strip_prefix("slots-")).and_then(|n| n.parse::<u32>().ok());
+        found = found.max(size);
+    }
+    Ok(found)
 }
 
 /// Makes a folder in a bpf file system, mounting one at `root` if there is none.

@@ -8,7 +8,7 @@ use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, Test
 use aya::{Ebpf, EbpfLoader};
 use std::fmt::Display;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The object, compiled from bpf/policy.c by scripts/bpf.sh.
@@ -275,8 +275,57 @@ impl Programs {
     }
 }
 
+impl Programs {
+    /// Detaches from an interface, which may be gone.
+    pub fn detach(&mut self, ifindex: u32, exists: bool) -> Result<(), KernelError> {
+        for hook in Hook::BOTH {
+            let path = self.link_path(ifindex, hook);
+            // A link that nothing holds any more detaches itself.
+            if path.exists() {
+                fs::remove_file(&path).map_err(|e| failed("detached", &e))?;
+            } else if exists {
+                remove_filters(ifindex);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Detaches every program of a folder of pins, and removes the folder: on how many interfaces there was one.
+pub fn detach_all(folder: &Path) -> Result<usize, KernelError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| KernelError::Folder { path, source }
+    };
+    let endpoints = folder.join("maps").join("endpoints");
+    let mut interfaces = Vec::new();
+    if endpoints.exists() {
+        interfaces.extend(super::maps::interfaces(&endpoints)?);
+    }
+    let links = folder.join("links");
+    if links.exists() {
+        fs::remove_dir_all(&links).map_err(failed(&links))?;
+    }
+    for ifindex in &interfaces {
+        remove_filters(*ifindex);
+    }
+    fs::remove_dir_all(folder).map_err(failed(folder))?;
+    Ok(interfaces.len())
+}
+
+/// Filters of clsact by the names of the programs; there may be none.
+fn remove_filters(ifindex: u32) {
+    let Ok(links) = crate::links::links() else { return };
+    let Some(link) = links.into_values().find(|l| l.index == ifindex) else { return };
+    for program in Program::ALL {
+        for hook in Hook::BOTH {
+            let _ = tc::qdisc_detach_program(&link.name, hook.attach_type(), program.name());
+        }
+    }
+}
+
 /// The link that is pinned at a path, without taking the pin away.
-fn pinned(path: &std::path::Path) -> Result<Option<FdLink>, KernelError> {
+fn pinned(path: &Path) -> Result<Option<FdLink>, KernelError> {
     if !path.exists() {
         return Ok(None);
     }

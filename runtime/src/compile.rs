@@ -1,0 +1,337 @@
+//! Texts to a generation: parsed, compiled, compared with the interpreter, and numbered for this node.
+
+use crate::config::Config;
+use crate::inputs::{Library, NamedText, Texts, blocking, pod_text};
+use crate::kernel::KernelError;
+use crate::numbers::{Assigned, IdentityDigest, OutOfNumbers, Registry};
+use fixedbitset::FixedBitSet;
+use ipnet::IpNet;
+use portcullis_diag::{FileId, ObjectRef, SourceMap};
+use portcullis_front::Parsed;
+use portcullis_front::ast::Object;
+use portcullis_ir::cluster::Facts;
+use portcullis_ir::lower::is_policy;
+use portcullis_ir::peer::PeerTerm;
+use portcullis_ir::{AuthMode, Cluster, Options, Peers, PolicySet, Reserved, Subject};
+use portcullis_sema::universe::{Input, NodeKind, Universe};
+use portcullis_tables::staged::Numbers;
+use portcullis_tables::{Cause, Compiler};
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Why no generation was made. What is in the kernel stays.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// The files.
+    #[error("{}", .0.join("; "))]
+    Input(Vec<String>),
+    /// The compiler.
+    #[error("{0}")]
+    Compile(String),
+    /// The image does not answer as the interpreter does: a defect.
+    #[error(
+        "internal error: the image does not mean what the policies say ({0} flows differ, the first: {1})"
+    )]
+    Unproved(usize, String),
+    /// No number is left for a label set.
+    #[error(transparent)]
+    Numbers(#[from] OutOfNumbers),
+    /// The kernel.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
+/// A rule that this node cannot enforce as it is written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unenforced {
+    /// The policy and the place of the rule.
+    pub rule: String,
+    /// What is missing, and what happens instead.
+    pub why: &'static str,
+}
+
+/// One generation before it has a number.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The image with its causes, as it was proved.
+    pub image: Vec<u8>,
+    /// The agent's numbers for its identities and endpoints.
+    pub numbers: Numbers,
+    /// Prefixes and their identities.
+    pub prefixes: Vec<(IpNet, u32)>,
+    /// Exact addresses of pods: identity, and which endpoint of the configuration it is.
+    pub pods: BTreeMap<IpAddr, (u32, Option<usize>)>,
+    /// What each identity is, for people.
+    pub names: BTreeMap<u32, String>,
+    /// What the causes of verdict words stand for.
+    pub causes: Vec<String>,
+    /// Rules that cannot be enforced here.
+    pub unenforced: Vec<Unenforced>,
+    /// Policies that take part.
+    pub policies: usize,
+    /// Flows that the image was compared for.
+    pub proved: u128,
+    /// The texts it was made of, for going back to it.
+    pub texts: Vec<NamedText>,
+}
+
+/// Policy files, each with whether it has changed, and cluster files.
+type Read = (Vec<(Rc<Parsed>, bool)>, Vec<Rc<Parsed>>);
+
+/// Makes generations, each from what has not changed since the last.
+#[derive(Debug)]
+pub struct Maker {
+    compiler: Compiler,
+    library: Library,
+    cluster: Option<[u8; 32]>,
+    /// Policies and the files they are from.
+    policies: BTreeMap<ObjectRef, FileId>,
+}
+
+impl Maker {
+    /// A maker for one cluster.
+    pub fn new(config: &Config) -> Self {
+        let options = Options { cluster_name: config.cluster_name.clone(), ..Options::default() };
+        Self {
+            compiler: Compiler::new(Cluster::default(), options),
+            library: Library::default(),
+            cluster: None,
+            policies: BTreeMap::new(),
+        }
+    }
+
+    /// Compiles. `slots` says which endpoint of the configuration has which number on this node; `remember`
+    /// is told of every new identity number before it is used.
+    pub fn make(
+        &mut self,
+        config: &Config,
+        texts: &Texts,
+        slots: &[Option<usize>],
+        registry: &mut Registry,
+        mut remember: impl FnMut(u32, IdentityDigest) -> Result<(), KernelError>,
+    ) -> Result<Candidate, Refused> {
+        let (own, cluster) = self.parse(texts)?;
+        self.update_cluster(config, texts, &own, &cluster);
+        self.update_policies(&own);
+        let policies = self.compiler.policies();
+        let sources = self.library.sources();
+        let name = |c: &Cause| c.line(&policies, &sources);
+        let endpoints = find_endpoints(config, self.compiler.cluster());
+        // This node's own endpoints; others are enforced where they are. Groups of a universe are those of its
+        // cluster, in the cluster's order.
+        let input =
+            Input { policies: &policies, cluster: self.compiler.cluster(), options: self.compiler.options() };
+        let universe = Universe::new(&[input], &[]);
+        let group = |endpoint: Option<u32>| universe.group_of.first()?.get(endpoint? as usize).copied();
+        let mut wanted = FixedBitSet::with_capacity(universe.groups);
+        endpoints.iter().filter_map(|e| group(*e)).for_each(|g| wanted.insert(g as usize));
+        let options = self.compiler.options().clone();
+        let here = self.compiler.cluster().clone();
+        let made = self.compiler.compile(&policies, Some(&wanted), &name, |e, built| {
+            let input = Input { policies: &policies, cluster: &here, options: &options };
+            portcullis_verify::verify(&built.bytes, input, &e.universe, Some(&wanted), &name)
+        });
+        let (built, report) = made.map_err(|e| Refused::Compile(e.to_string()))?;
+        let report = report.map_err(|e| Refused::Compile(e.to_string()))?;
+        if let Some(first) = report.differences.first() {
+            return Err(Refused::Unproved(report.differences.len(), first.expected_cause.clone()));
+        }
+        let assigned = registry.assign(&universe, &here, |n, d| remember(n, d).map_err(Refused::from))?;
+        let numbers = Numbers {
+            identities: assigned.of_node.clone(),
+            identity_slots: assigned.slots,
+            endpoints: slots
+                .iter()
+                .map(|at| at.and_then(|at| group(endpoints.get(at).copied().flatten())))
+                .collect(),
+        };
+        let causes = portcullis_tables::Image::parse(&built.bytes)
+            .map(|i| i.causes().into_iter().map(str::to_owned).collect())
+            .unwrap_or_default();
+        Ok(Candidate {
+            numbers,
+            pods: pods(config, &here, &universe, &assigned, &endpoints),
+            names: names(&universe, &assigned),
+            prefixes: assigned.prefixes,
+            causes,
+            unenforced: unenforced(&policies, &sources, config.fail_open),
+            policies: policies.policies.len(),
+            proved: report.flows,
+            texts: texts.policies.clone(),
+            image: built.bytes,
+        })
+    }
+
+    /// Parsed policies and cluster files; nothing is compiled while a file is broken.
+    fn parse(&mut self, texts: &Texts) -> Result<Read, Refused> {
+        let own: Vec<_> = texts.policies.iter().map(|(n, t)| self.library.parse(n, t)).collect();
+        let cluster: Vec<_> = texts.cluster.iter().map(|(n, t)| self.library.parse(n, t).0).collect();
+        let mut broken = texts.broken.clone();
+        let sources = self.library.sources();
+        for parsed in own.iter().map(|(p, _)| p).chain(&cluster) {
+            broken.extend(blocking(parsed).map(|d| {
+                let place = d.span().map(|s| format!("{}: ", sources.locate(s))).unwrap_or_default();
+                format!("{place}{} ({})", d.message, d.code)
+            }));
+        }
+        if broken.is_empty() { Ok((own, cluster)) } else { Err(Refused::Input(broken)) }
+    }
+
+    fn update_cluster(
+        &mut self,
+        config: &Config,
+        texts: &Texts,
+        own: &[(Rc<Parsed>, bool)],
+        cluster: &[Rc<Parsed>],
+    ) {
+        let pods: Vec<Arc<str>> =
+            config.endpoints.iter().map(|e| Arc::from(pod_text(e, &config.node))).collect();
+        let mut hash = Sha256::new();
+        for text in texts.cluster.iter().map(|(_, t)| t).chain(&pods) {
+            hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_le_bytes());
+            hash.update(text.as_bytes());
+        }
+        // Objects beside the policies, of which only their files' changing is known.
+        let beside = own.iter().any(|(p, changed)| *changed && p.objects.iter().any(|o| !is_policy(o)));
+        let digest: [u8; 32] = hash.finalize().into();
+        if self.cluster == Some(digest) && !beside {
+            return;
+        }
+        let mut facts = Facts::default();
+        let files = own.iter().map(|(p, _)| p).chain(cluster);
+        files.flat_map(|p| p.objects.iter()).filter(|o| !is_policy(o)).for_each(|o| facts.add(o));
+        for (e, text) in config.endpoints.iter().zip(&pods) {
+            let (parsed, _) = self.library.parse(&format!("endpoint {}/{}.json", e.namespace, e.name), text);
+            parsed.objects.iter().for_each(|o| facts.add(o));
+        }
+        self.compiler.set_cluster(Cluster::from_facts(&[&facts], self.compiler.options()));
+        self.cluster = Some(digest);
+    }
+
+    fn update_policies(&mut self, own: &[(Rc<Parsed>, bool)]) {
+        // Of two with one name the later counts.
+        let mut now: BTreeMap<ObjectRef, (&Object, bool)> = BTreeMap::new();
+        for (parsed, changed) in own {
+            for o in parsed.objects.iter().filter(|o| is_policy(o)) {
+                now.insert(o.reference(), (o, *changed));
+            }
+        }
+        for (key, (o, changed)) in &now {
+            // One in the place of one from another file is another, too.
+            if *changed || self.policies.get(key) != Some(&o.meta.name.span.file) {
+                self.compiler.set_policy(Rc::new((*o).clone()));
+            }
+        }
+        for gone in self.policies.keys().filter(|k| !now.contains_key(*k)) {
+            self.compiler.remove_policy(gone);
+        }
+        self.policies = now.into_iter().map(|(key, (o, _))| (key, o.meta.name.span.file)).collect();
+    }
+}
+
+/// The cluster's endpoint of each endpoint of the configuration.
+fn find_endpoints(config: &Config, cluster: &Cluster) -> Vec<Option<u32>> {
+    let by_name: BTreeMap<(&str, &str), u32> =
+        cluster.endpoints().map(|(id, e)| ((e.namespace.as_str(), e.name.as_str()), id.0)).collect();
+    let find = |namespace: &str, name: &str| by_name.get(&(namespace, name)).copied();
+    config.endpoints.iter().map(|e| find(&e.namespace, &e.name)).collect()
+}
+
+fn pods(
+    config: &Config,
+    cluster: &Cluster,
+    universe: &Universe,
+    assigned: &Assigned,
+    own: &[Option<u32>],
+) -> BTreeMap<IpAddr, (u32, Option<usize>)> {
+    let mut out = BTreeMap::new();
+    for (id, e) in cluster.endpoints() {
+        let group = universe.group_of.first().and_then(|g| g.get(id.0 as usize)).copied();
+        let Some(number) = group.and_then(|g| assigned.of_node.get(g as usize).copied().flatten()) else {
+            continue;
+        };
+        let at = own.iter().position(|o| *o == Some(id.0));
+        for ip in &e.ips {
+            out.insert(*ip, (number, at));
+        }
+    }
+    // This node's own pods win over what a file says of their addresses.
+    for (at, (e, id)) in config.endpoints.iter().zip(own).enumerate() {
+        let group = id.and_then(|id| universe.group_of.first()?.get(id as usize).copied());
+        let Some(number) = group.and_then(|g| assigned.of_node.get(g as usize).copied().flatten()) else {
+            continue;
+        };
+        for ip in &e.addresses {
+            out.insert(*ip, (number, Some(at)));
+        }
+    }
+    out
+}
+
+fn names(universe: &Universe, assigned: &Assigned) -> BTreeMap<u32, String> {
+    let mut out = BTreeMap::new();
+    for (id, node) in universe.iter() {
+        let Some(number) = assigned.of_node.get(id.index()).copied().flatten() else { continue };
+        let name = match node {
+            NodeKind::Group(g) => {
+                let first = g.workloads.first().map(|(w, _)| format!("{}/{}", w.namespace, w.name));
+                let more = g.workloads.len().saturating_sub(1);
+                let first = first.unwrap_or_default();
+                if more > 0 { format!("{first} +{more} more") } else { first }
+            }
+            NodeKind::Reserved(r) => r.name().to_owned(),
+            NodeKind::Region(r) => r.prefix.to_string(),
+            NodeKind::Name(n) => n.example.to_string(),
+            NodeKind::Address(ip, _) => ip.to_string(),
+        };
+        out.insert(number, name);
+    }
+    out
+}
+
+fn unenforced(policies: &PolicySet, sources: &SourceMap, fail_open: bool) -> Vec<Unenforced> {
+    let mut out = BTreeSet::new();
+    for rule in &policies.rules {
+        let mut say = |why| {
+            let object = policies.policy(rule.policy).map(|p| p.object.to_string()).unwrap_or_default();
+            out.insert(Unenforced { rule: format!("{object} at {}", sources.locate(rule.span)), why });
+        };
+        if rule.redirects() {
+            say(if fail_open {
+                "there is no proxy on this node: what it allows passes without being looked into"
+            } else {
+                "there is no proxy on this node: what it allows is dropped"
+            });
+        }
+        if rule.authentication.is_some_and(|a| a != AuthMode::Disabled) {
+            say(if fail_open {
+                "there is no authentication on this node: what it allows passes without"
+            } else {
+                "there is no authentication on this node: what it allows is dropped"
+            });
+        }
+        if let Peers::Of(ids) = &rule.peers {
+            let terms = || ids.iter().filter_map(|id| policies.peers.get(*id));
+            if terms().any(|t| matches!(t, PeerTerm::Fqdn(_))) {
+                say(
+                    "DNS answers are not seen on this node: its names match no address, and what it allows is dropped",
+                );
+            }
+            if terms().any(|t| matches!(t, PeerTerm::Nodes(_))) {
+                say("node selectors are off: it matches nobody");
+            }
+        }
+        if matches!(rule.subject, Subject::Host(_)) {
+            say("the host firewall is off: it selects nothing");
+        }
+    }
+    out.into_iter().collect()
+}
+
+/// The reserved identity that an entity of the configuration names.
+pub fn entity(name: &str) -> Option<u32> {
+    Reserved::parse(name).map(|r| r as u32)
+}

@@ -1,0 +1,114 @@
+//! What the agent reads: policies and the cluster from files, this node's pods from its configuration.
+
+use crate::config::{Config, EndpointConfig};
+use portcullis_diag::{Diagnostic, Fate, FileId, Severity, SourceMap};
+use portcullis_files::{Gathered, gather};
+use portcullis_front::Parsed;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The largest file in bytes.
+const LIMIT: u64 = 64 << 20;
+
+/// A named text.
+pub type NamedText = (String, Arc<str>);
+
+/// Files as they were read, and what could not be.
+#[derive(Clone, Debug, Default)]
+pub struct Texts {
+    /// Policies.
+    pub policies: Vec<NamedText>,
+    /// Namespaces, pods elsewhere, services, groups.
+    pub cluster: Vec<NamedText>,
+    /// Errors in sentences: nothing is compiled while there are any.
+    pub broken: Vec<String>,
+}
+
+impl Texts {
+    /// Reads what a configuration names.
+    pub fn read(config: &Config) -> Self {
+        let mut out = Self::default();
+        out.policies = out.part(&config.policies);
+        out.cluster = out.part(&config.cluster);
+        out
+    }
+
+    fn part(&mut self, paths: &[PathBuf]) -> Vec<NamedText> {
+        if paths.is_empty() {
+            return Vec::new();
+        }
+        let Gathered { texts, diagnostics, .. } = gather(paths, LIMIT);
+        let errors = diagnostics.iter().filter(|d| d.severity == Severity::Error);
+        self.broken.extend(errors.map(|d| d.message.clone()));
+        texts.into_iter().map(|t| (t.name, t.content)).collect()
+    }
+}
+
+/// A pod of the configuration, as the API server would show it.
+pub fn pod_text(e: &EndpointConfig, node: &str) -> String {
+    let ports: Vec<_> = e
+        .ports
+        .iter()
+        .map(|p| json!({"name": p.name, "containerPort": p.port, "protocol": p.protocol}))
+        .collect();
+    let ips: Vec<_> = e.addresses.iter().map(|ip| json!({"ip": ip.to_string()})).collect();
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": e.name, "namespace": e.namespace, "labels": e.labels},
+        "spec": {
+            "nodeName": node,
+            "serviceAccountName": e.service_account,
+            "containers": [{"name": "pod", "ports": ports}],
+        },
+        "status": {"podIPs": ips},
+    })
+    .to_string()
+}
+
+/// Files that are parsed once for as long as they do not change. A file keeps its number, so that places
+/// in what was parsed earlier stay right.
+#[derive(Debug, Default)]
+pub struct Library {
+    files: Vec<(String, Arc<str>, Rc<Parsed>)>,
+    by_name: BTreeMap<String, usize>,
+}
+
+impl Library {
+    /// What a text holds, and whether it is another text than the last one of that name.
+    pub fn parse(&mut self, name: &str, text: &Arc<str>) -> (Rc<Parsed>, bool) {
+        let at = self.by_name.get(name).copied().unwrap_or(self.files.len());
+        if let Some((_, known, parsed)) = self.files.get(at)
+            && known == text
+        {
+            return (Rc::clone(parsed), false);
+        }
+        let id = FileId(u32::try_from(at).unwrap_or(u32::MAX));
+        let parsed = Rc::new(portcullis_front::parse(id, name, text));
+        let entry = (name.to_owned(), Arc::clone(text), Rc::clone(&parsed));
+        if let Some(slot) = self.files.get_mut(at) {
+            *slot = entry;
+        } else {
+            self.files.push(entry);
+            self.by_name.insert(name.to_owned(), at);
+        }
+        (parsed, true)
+    }
+
+    /// Every text, for places.
+    pub fn sources(&self) -> SourceMap {
+        let mut map = SourceMap::new();
+        for (name, text, _) in &self.files {
+            map.add(name.clone(), Arc::clone(text));
+        }
+        map
+    }
+}
+
+/// Findings that leave an object out: a policy set with one is not put into the kernel.
+pub fn blocking(parsed: &Parsed) -> impl Iterator<Item = &Diagnostic> {
+    parsed.diagnostics.iter().filter(|d| d.severity == Severity::Error && d.fate != Fate::Accepted)
+}

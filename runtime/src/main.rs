@@ -1,0 +1,182 @@
+//! `portcullis-agent`: puts compiled policy into the kernel of one node, and shows what it does there.
+
+mod client;
+mod demo;
+
+use clap::{Args, Parser, Subcommand};
+use portcullis_agent::check::{Found, check};
+use portcullis_agent::config::Config;
+use portcullis_agent::{node, serve};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Puts compiled policy into the kernel of one node, and shows what it does there.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis-agent", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// The node's configuration file
+    #[arg(long, value_name = "FILE", default_value = "/etc/portcullis/node.yaml")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct SocketArgs {
+    /// The agent's state folder, where its control socket is
+    #[arg(long, value_name = "DIR", default_value = "/run/portcullis")]
+    state: PathBuf,
+    /// JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs the agent until a signal; the policy stays in the kernel when it stops
+    Run {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Log as JSON
+        #[arg(long)]
+        log_json: bool,
+    },
+    /// What is attached, which generation is in use since when, what is dropped, what is wrong
+    Status {
+        #[command(flatten)]
+        socket: SocketArgs,
+        /// Sizes, maps and times too
+        #[arg(long, short)]
+        verbose: bool,
+    },
+    /// The pods of this node
+    Endpoints {
+        #[command(flatten)]
+        socket: SocketArgs,
+    },
+    /// What is dropped (and, with reportAllowed, allowed) as it happens, and by which line
+    Trace {
+        #[command(flatten)]
+        socket: SocketArgs,
+        /// Only of this pod: NAMESPACE/NAME
+        #[arg(long)]
+        endpoint: Option<String>,
+        /// Only what is dropped
+        #[arg(long)]
+        dropped: bool,
+        /// Stop after so many events
+        #[arg(long, value_name = "N")]
+        number: Option<u64>,
+    },
+    /// Puts an earlier generation's policies into use again, until the policy files change
+    Rollback {
+        #[command(flatten)]
+        socket: SocketArgs,
+        /// Which generation; the one before this if not given
+        generation: Option<u64>,
+    },
+    /// Reads files and interfaces again now, instead of when they change
+    Refresh {
+        #[command(flatten)]
+        socket: SocketArgs,
+    },
+    /// Compares the live kernel, byte by byte, with the image that was proved
+    Verify {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// An image that was reviewed: was it made from the same policies and cluster?
+        #[arg(long, value_name = "FILE")]
+        image: Option<PathBuf>,
+    },
+    /// Takes every program and map of the agent out of the kernel: nothing is enforced any more
+    Detach {
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Three pods in network namespaces, real traffic, a policy that changes under it; cleans up after itself
+    Demo {
+        /// Leave the namespaces and the agent's files there
+        #[arg(long)]
+        keep: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(e) => {
+            say_error(&e);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<ExitCode, String> {
+    match command {
+        Command::Run { config, log_json } => {
+            log(log_json);
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(|e| format!("the agent could not start: {e}"))?;
+            runtime.block_on(serve::run(&config.config)).map_err(|e| e.to_string())?;
+        }
+        Command::Status { socket, verbose } => client::status(&socket.state, socket.json, verbose)?,
+        Command::Endpoints { socket } => client::endpoints(&socket.state, socket.json)?,
+        Command::Trace { socket, endpoint, dropped, number } => {
+            client::trace(&socket.state, socket.json, endpoint.as_deref(), dropped, number)?;
+        }
+        Command::Rollback { socket, generation } => {
+            client::roll_back(&socket.state, socket.json, generation)?;
+        }
+        Command::Refresh { socket } => client::refresh(&socket.state, socket.json)?,
+        Command::Verify { config, image } => {
+            let config = Config::read(&config.config).map_err(|e| e.to_string())?;
+            return match check(&config, image.as_deref()).map_err(|e| e.to_string())? {
+                Found::Equal(said) => {
+                    say(&said);
+                    Ok(ExitCode::SUCCESS)
+                }
+                Found::Different(all) => {
+                    for difference in &all {
+                        say(difference);
+                    }
+                    say("the kernel does not have what was proved");
+                    Ok(ExitCode::from(1))
+                }
+            };
+        }
+        Command::Detach { config } => {
+            let config = Config::read(&config.config).map_err(|e| e.to_string())?;
+            let n = node::detach(&config).map_err(|e| e.to_string())?;
+            say(&format!("detached from {n} interfaces; nothing is enforced on this node any more"));
+        }
+        Command::Demo { keep } => return demo::run(keep),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn log(json: bool) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("PORTCULLIS_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder =
+        tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).with_target(false);
+    if json { builder.json().init() } else { builder.with_ansi(false).init() }
+}
+
+/// A line on standard output; a reader that has gone away is no error.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+fn say_error(text: &str) {
+    let _ = writeln!(std::io::stderr(), "error: {text}");
+}

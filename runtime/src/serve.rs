@@ -1,0 +1,358 @@
+//! The agent at work: it waits for files, interfaces, events and questions, one after the other, on one
+//! thread.
+
+use crate::config::Config;
+use crate::control::{self, LONGEST, Request};
+use crate::events::Dictionary;
+use crate::links::Monitor;
+use crate::node::{Node, NodeError};
+use crate::status;
+use notify::{RecursiveMode, Watcher as _};
+use portcullis_abi::maps::{Event, VERDICT_DROPPED};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io, thread};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+/// Changes that follow each other within this time are one.
+const QUIET: Duration = Duration::from_millis(50);
+/// A change waits no longer than this for others.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Events that a client may be behind before it misses some.
+const BEHIND: usize = 4096;
+
+/// What happened.
+#[derive(Debug)]
+enum Happened {
+    Files,
+    Links,
+    Events(Vec<Event>),
+    Asked(Request, mpsc::Sender<String>),
+}
+
+/// Somebody who follows events.
+#[derive(Debug)]
+struct Follower {
+    endpoint: Option<String>,
+    dropped: bool,
+    to: mpsc::Sender<String>,
+    missed: u64,
+}
+
+/// Why the agent stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The node.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    /// The system.
+    #[error("{0}: {1}")]
+    System(&'static str, io::Error),
+}
+
+/// Runs until a signal. What is in the kernel stays there.
+pub async fn run(path: &Path) -> Result<(), ServeError> {
+    let config = Config::read(path)?;
+    let state = config.state.clone();
+    let mut node = Node::open(config)?;
+    let (tell, mut heard) = mpsc::channel::<Happened>(64);
+    let watcher =
+        watch(path, node.config(), &tell).map_err(|e| ServeError::System("files cannot be followed", e))?;
+    follow_links(&tell).map_err(|e| ServeError::System("interfaces cannot be followed", e))?;
+    let listener = listen(&state).map_err(|e| ServeError::System("the control socket", e))?;
+    follow_events(&node, &tell)?;
+    let mut stop = signal(SignalKind::terminate()).map_err(|e| ServeError::System("signals", e))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| ServeError::System("signals", e))?;
+    let mut reload = signal(SignalKind::hangup()).map_err(|e| ServeError::System("signals", e))?;
+    let mut words = Dictionary::default();
+    if let Some(record) = node.current() {
+        words.add(record);
+    }
+    let mut followers: Vec<Follower> = Vec::new();
+    refresh(&mut node, &mut words);
+    let mut due: Option<(Instant, Instant)> = None;
+    let mut config_changed = false;
+    loop {
+        let when = due.map(|(quiet, last)| quiet.min(last));
+        tokio::select! {
+            _ = stop.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = reload.recv() => {
+                config_changed = true;
+                due = Some((Instant::now(), Instant::now()));
+            }
+            accepted = listener.accept() => {
+                if let Ok((stream, _)) = accepted {
+                    serve(stream, tell.clone());
+                }
+            }
+            happened = heard.recv() => match happened {
+                Some(Happened::Events(batch)) => {
+                    for event in &batch {
+                        hand_out(event, &words, &mut followers);
+                    }
+                }
+                Some(Happened::Asked(request, to)) => {
+                    answer(request, to, &mut node, &mut words, &mut followers);
+                }
+                Some(what) => {
+                    config_changed |= matches!(what, Happened::Files);
+                    let now = Instant::now();
+                    due = Some((now + QUIET, due.map_or(now + PATIENCE, |(_, last)| last)));
+                }
+                None => break,
+            },
+            () = sleep_until(when.unwrap_or_else(Instant::now)), if when.is_some() => {
+                due = None;
+                if std::mem::take(&mut config_changed) {
+                    reread(path, &mut node);
+                }
+                refresh(&mut node, &mut words);
+            }
+        }
+    }
+    drop(watcher);
+    let _ = fs::remove_file(control::path(&state));
+    tracing::info!(
+        generation = node.current().map(|r| r.generation),
+        "stopped; the policy stays in the kernel"
+    );
+    Ok(())
+}
+
+/// Reads the configuration again. One that is wrong changes nothing.
+fn reread(path: &Path, node: &mut Node) {
+    match Config::read(path) {
+        Ok(config) => {
+            if let Err(why) = node.reconfigure(config) {
+                tracing::error!(%why, "the configuration is not in use");
+            }
+        }
+        Err(e) => tracing::error!(%e, "the configuration is not in use"),
+    }
+}
+
+fn refresh(node: &mut Node, words: &mut Dictionary) {
+    let before = node.current().map(|r| r.generation);
+    let refused = node.refresh().err();
+    words.endpoints = node.present().map(|p| (p.number, p.name.clone())).collect::<BTreeMap<_, _>>();
+    if let Some(why) = refused {
+        tracing::error!(%why, generation = before, "the policies on disk are not in use; the last good generation stays");
+        return;
+    }
+    let Some(record) = node.current() else { return };
+    if before == Some(record.generation) {
+        return;
+    }
+    words.add(record);
+    let took = node.took();
+    tracing::info!(
+        generation = record.generation,
+        policies = record.policies,
+        source = record.source,
+        compile_us = u64::try_from(took.compile.as_micros()).unwrap_or(u64::MAX),
+        stage_us = u64::try_from(took.stage.as_micros()).unwrap_or(u64::MAX),
+        flip_us = u64::try_from(took.flip.as_micros()).unwrap_or(u64::MAX),
+        "in use"
+    );
+    for (rule, why) in &record.unenforced {
+        tracing::warn!(rule, why, "not enforced as written");
+    }
+    for problem in node.problems() {
+        tracing::warn!(problem, "unhealthy");
+    }
+}
+
+/// Tells of changes below everything that is read. Folders are followed, not files: editors put new files
+/// in the place of old ones.
+fn watch(
+    path: &Path,
+    config: &Config,
+    tell: &mpsc::Sender<Happened>,
+) -> io::Result<notify::RecommendedWatcher> {
+    let tell = tell.clone();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        // Reading is no change.
+        if event.is_ok_and(|e| e.kind.is_access()) {
+            return;
+        }
+        // Whoever is behind has one waiting already.
+        let _ = tell.try_send(Happened::Files);
+    })
+    .map_err(io::Error::other)?;
+    let mut folders: Vec<(PathBuf, RecursiveMode)> = Vec::new();
+    for p in config.policies.iter().chain(&config.cluster) {
+        if p.is_dir() {
+            folders.push((p.clone(), RecursiveMode::Recursive));
+        } else {
+            folders.push((parent(p), RecursiveMode::NonRecursive));
+        }
+    }
+    folders.push((parent(path), RecursiveMode::NonRecursive));
+    for (folder, mode) in folders {
+        watcher.watch(&folder, mode).map_err(io::Error::other)?;
+    }
+    Ok(watcher)
+}
+
+fn parent(p: &Path) -> PathBuf {
+    match p.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+fn follow_links(tell: &mpsc::Sender<Happened>) -> io::Result<()> {
+    let monitor = Monitor::new()?;
+    let tell = tell.clone();
+    thread::Builder::new().name("links".to_owned()).spawn(move || {
+        while monitor.wait().is_ok() {
+            if tell.blocking_send(Happened::Links).is_err() {
+                break;
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// Empties the ring on a thread of its own, so that it does not fill up while a policy is compiled.
+fn follow_events(node: &Node, tell: &mpsc::Sender<Happened>) -> Result<(), ServeError> {
+    let mut events = node.kernel().events().map_err(NodeError::from)?;
+    let tell = tell.clone();
+    let follow = move || {
+        while events.wait().is_ok() {
+            let mut batch = Vec::new();
+            events.drain(&mut |e| batch.push(*e));
+            if tell.blocking_send(Happened::Events(batch)).is_err() {
+                break;
+            }
+        }
+    };
+    let spawned = thread::Builder::new().name("events".to_owned()).spawn(follow);
+    spawned.map(drop).map_err(|e| ServeError::System("the events", e))
+}
+
+fn listen(state: &Path) -> io::Result<UnixListener> {
+    let path = control::path(state);
+    // The lock says that no other agent is there: what is left is an old one's.
+    match fs::remove_file(&path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Serves one client, apart from the loop.
+fn serve(stream: UnixStream, tell: mpsc::Sender<Happened>) {
+    tokio::spawn(async move {
+        let own = rustix::process::geteuid().as_raw();
+        let allowed = stream.peer_cred().is_ok_and(|c| c.uid() == 0 || c.uid() == own);
+        let (read, mut write) = stream.into_split();
+        if !allowed {
+            let _ = write.write_all(b"{\"error\":\"only root may ask\"}\n").await;
+            return;
+        }
+        let mut line = Vec::new();
+        let mut read = BufReader::new(read.take(LONGEST as u64 + 1));
+        if read.read_until(b'\n', &mut line).await.is_err() {
+            return;
+        }
+        let (to, mut lines) = mpsc::channel(BEHIND);
+        match Request::parse(line.trim_ascii_end()) {
+            Ok(request) => {
+                if tell.send(Happened::Asked(request, to)).await.is_err() {
+                    return;
+                }
+            }
+            Err(e) => {
+                let _ = to.send(json!({ "error": e }).to_string()).await;
+                drop(to);
+            }
+        }
+        while let Some(mut text) = lines.recv().await {
+            text.push('\n');
+            if write.write_all(text.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+fn answer(
+    request: Request,
+    to: mpsc::Sender<String>,
+    node: &mut Node,
+    words: &mut Dictionary,
+    followers: &mut Vec<Follower>,
+) {
+    let failed = |e: &dyn std::fmt::Display| json!({ "error": e.to_string() });
+    let said: Value = match request {
+        Request::Status { verbose } => status::status(node, verbose).unwrap_or_else(|e| failed(&e)),
+        Request::Endpoints => {
+            json!({ "schema": "portcullis.dev/endpoints/v1", "endpoints": status::endpoints(node) })
+        }
+        Request::Trace { endpoint, dropped } => {
+            followers.push(Follower { endpoint, dropped, to, missed: 0 });
+            return;
+        }
+        Request::Rollback { generation } => match node.roll_back(generation) {
+            Ok(to) => {
+                if let Some(record) = node.current() {
+                    words.add(record);
+                }
+                json!({ "generation": node.current().map(|r| r.generation), "policiesOf": to })
+            }
+            Err(e) => failed(&e),
+        },
+        Request::Refresh => {
+            refresh(node, words);
+            json!({ "generation": node.current().map(|r| r.generation), "problems": node.problems() })
+        }
+    };
+    let _ = to.try_send(said.to_string());
+}
+
+/// Gives an event to those who follow; one who does not keep up misses it, and is told how many.
+fn hand_out(e: &Event, words: &Dictionary, followers: &mut Vec<Follower>) {
+    if followers.is_empty() {
+        return;
+    }
+    let endpoint = words.endpoints.get(&e.endpoint);
+    let mut said: Option<String> = None;
+    followers.retain_mut(|f| {
+        if f.to.is_closed() {
+            return false;
+        }
+        let fits = (!f.dropped || e.verdict == VERDICT_DROPPED)
+            && f.endpoint.as_ref().is_none_or(|wanted| Some(wanted) == endpoint);
+        if !fits {
+            return true;
+        }
+        if f.missed > 0 && f.to.try_send(json!({ "missed": f.missed }).to_string()).is_ok() {
+            f.missed = 0;
+        }
+        let text = said.get_or_insert_with(|| {
+            let mut v = words.json(e);
+            if let Some(map) = v.as_object_mut() {
+                map.insert("line".into(), words.line(e).into());
+            }
+            v.to_string()
+        });
+        if f.to.try_send(text.clone()).is_err() {
+            f.missed += 1;
+        }
+        true
+    });
+}
