@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use portcullis_diag::{ObjectRef, SourceMap};
+use portcullis_front::ast::Object;
 use portcullis_ir::lower::lower;
 use portcullis_ir::{Cluster, Options};
 use portcullis_sema::side::Evaluation;
@@ -11,7 +12,7 @@ use portcullis_snapshot_tests::generate::{self, Choices, World};
 use portcullis_snapshot_tests::side::Side;
 use portcullis_tables::{Cause, Compiler, build};
 use proptest::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 fn config() -> ProptestConfig {
@@ -27,9 +28,14 @@ fn name(c: &Cause) -> String {
     format!("{c:?}")
 }
 
-fn from_scratch(side: &Side, cluster: &Cluster) -> Vec<u8> {
+/// One object a name, as in a cluster: the last.
+fn objects(side: &Side) -> BTreeMap<ObjectRef, Object> {
+    side.objects.iter().map(|o| (o.reference(), o.clone())).collect()
+}
+
+fn from_scratch(objects: &BTreeMap<ObjectRef, Object>, cluster: &Cluster) -> Vec<u8> {
     let options = Options::default();
-    let policies = lower(&side.objects, cluster, &options);
+    let policies = lower(objects.values(), cluster, &options);
     let input = Input { policies: &policies, cluster, options: &options };
     build(&Evaluation::new(&[input], &[]), None, &name).unwrap().bytes
 }
@@ -55,18 +61,21 @@ proptest! {
                     compiler.set_cluster(now.cluster.clone());
                 }
             }
-            let keys: BTreeSet<ObjectRef> = now.objects.iter().map(portcullis_front::ast::Object::reference).collect();
+            let objects = objects(&now);
+            let keys: BTreeSet<ObjectRef> = objects.keys().cloned().collect();
             for gone in known.difference(&keys) {
                 compiler.remove_policy(gone);
             }
-            now.objects.iter().for_each(|o| compiler.set_policy(Rc::new(o.clone())));
+            for o in objects.values() {
+                compiler.set_policy(Rc::new(o.clone()));
+            }
             known = keys;
             let policies = compiler.policies();
             let (built, ()) = compiler.compile(&policies, None, &name, |_, _| ()).unwrap();
-            prop_assert_eq!(built.bytes, from_scratch(&now, compiler.cluster()), "after change {}", i);
+            prop_assert_eq!(built.bytes, from_scratch(&objects, compiler.cluster()), "after change {}", i);
             // Once more, with everything known.
             let (again, ()) = compiler.compile(&policies, None, &name, |_, _| ()).unwrap();
-            prop_assert_eq!(again.bytes, from_scratch(&now, compiler.cluster()), "again, after change {}", i);
+            prop_assert_eq!(again.bytes, from_scratch(&objects, compiler.cluster()), "again, after change {}", i);
         }
     }
 }

@@ -51,12 +51,16 @@ fn one_policy(c: &mut Criterion) {
             });
         });
         let mut compiler = Compiler::new(cluster.clone(), options.clone());
-        objects.iter().for_each(|o| compiler.set_policy(Rc::new(o.clone())));
+        for o in &objects {
+            compiler.set_policy(Rc::new(o.clone()));
+        }
         let mut turn = 0;
         g.bench_function(BenchmarkId::new("again", pods), |b| {
             b.iter(|| {
                 turn += 1;
-                states[turn % 2].iter().for_each(|o| compiler.set_policy(Rc::clone(o)));
+                for o in states.get(turn % 2).into_iter().flatten() {
+                    compiler.set_policy(Rc::clone(o));
+                }
                 let policies = compiler.policies();
                 black_box(compiler.compile(&policies, None, &name, |_, _| ()).unwrap().0.bytes.len())
             });
