@@ -1,6 +1,7 @@
 //! Cells to bytes.
 
 use crate::atoms::Atoms;
+use crate::audit::Audit;
 use crate::cause::Cause;
 use crate::classes::Classes;
 use crate::memo::Memo;
@@ -10,8 +11,8 @@ use crate::source;
 use crate::writer::{Writer, to_u32, words16, words32};
 use fixedbitset::FixedBitSet;
 use portcullis_abi::{self as abi, Section, header, word};
-use portcullis_ir::PolicySet;
 use portcullis_ir::intern::Interner;
+use portcullis_ir::{PolicySet, RuleId};
 use portcullis_sema::cells::Cells;
 use portcullis_sema::side::Evaluation;
 use rustc_hash::FxHashMap;
@@ -51,13 +52,24 @@ pub fn build(
     wanted: Option<&FixedBitSet>,
     name: &dyn Fn(&Cause) -> String,
 ) -> Result<Built, BuildError> {
-    assemble(e, wanted, name, &mut Memo::default())
+    build_with_audit(e, wanted, &Audit::default(), name)
+}
+
+/// The same with policies in audit: the words of what they alone deny say so.
+pub fn build_with_audit(
+    e: &Evaluation<'_>,
+    wanted: Option<&FixedBitSet>,
+    audit: &Audit,
+    name: &dyn Fn(&Cause) -> String,
+) -> Result<Built, BuildError> {
+    assemble(e, wanted, audit, name, &mut Memo::default())
 }
 
 /// The same with what earlier images left; the memo's ids must be of this evaluation's tables.
 pub(crate) fn assemble(
     e: &Evaluation<'_>,
     wanted: Option<&FixedBitSet>,
+    audit: &Audit,
     name: &dyn Fn(&Cause) -> String,
     memo: &mut Memo,
 ) -> Result<Built, BuildError> {
@@ -73,6 +85,7 @@ pub(crate) fn assemble(
     let mut n = Numbers {
         places: &places,
         policies: side.input.policies,
+        audit,
         memo,
         starts: atoms.starts(),
         words: Interner::default(),
@@ -166,7 +179,7 @@ pub(crate) fn assemble(
         (header::ROWS, rows.len()),
         (header::WORDS, words.len()),
     ];
-    let bytes = image.finish(&counts, &source::digest(e, memo), 0);
+    let bytes = image.finish(&counts, &source::digest(e, audit, memo), 0);
     Ok(Built { bytes, causes, classes, atoms })
 }
 
@@ -174,6 +187,7 @@ pub(crate) fn assemble(
 struct Numbers<'n> {
     places: &'n Places,
     policies: &'n PolicySet,
+    audit: &'n Audit,
     memo: &'n Memo,
     starts: &'n [u32],
     words: Interner<u32>,
@@ -211,13 +225,26 @@ impl Numbers<'_> {
             return Ok(*known);
         }
         let number = self.cause(placed.cause)?;
-        let logs = match self.causes.get(number) {
+        let rules = |ids: &[RuleId]| ids.iter().filter_map(|id| self.policies.rule(*id)).collect::<Vec<_>>();
+        let (logs, audited) = match self.causes.get(number) {
             Some(Cause::Rules(ids)) => {
-                ids.iter().filter_map(|id| self.policies.rule(*id)).any(|r| r.log.is_some())
+                let rules = rules(ids);
+                let audited = self.audit.covers_all(self.policies, rules.iter().map(|r| r.policy));
+                (rules.iter().any(|r| r.log.is_some()), audited)
             }
-            _ => false,
+            Some(Cause::DefaultDeny(ids)) => {
+                let behind = ids.iter().filter_map(|id| self.policies.enforcement(*id)).map(|e| e.policy);
+                (false, self.audit.covers_all(self.policies, behind))
+            }
+            Some(Cause::NotEnforced | Cause::Localhost) | None => (false, false),
         };
-        let flags = placed.flags | if logs { word::LOG } else { 0 };
+        let mut flags = placed.flags;
+        if logs {
+            flags |= word::LOG;
+        }
+        if audited && flags & word::ALLOW == 0 {
+            flags |= word::AUDIT;
+        }
         let bits = number << word::CAUSE_SHIFT | flags;
         let at = index("verdict words", self.words.intern(bits) as usize)?;
         self.word_of.insert(placed, at);

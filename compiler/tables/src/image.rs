@@ -65,6 +65,16 @@ impl Word {
         self.0 & word::LOG != 0
     }
 
+    /// A denial that is reported and let through.
+    pub const fn audits(self) -> bool {
+        self.0 & word::AUDIT != 0
+    }
+
+    /// Whether the packet goes on, for whatever reason.
+    pub const fn passes(self) -> bool {
+        self.0 & (word::ALLOW | word::AUDIT) != 0
+    }
+
     /// The number of the cause.
     pub const fn cause(self) -> u32 {
         self.0 >> word::CAUSE_SHIFT

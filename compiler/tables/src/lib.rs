@@ -7,6 +7,7 @@
 //! checked; `staged` is the form of an image that goes into a kernel. Same input, same bytes, on any machine.
 
 pub mod atoms;
+pub mod audit;
 pub mod build;
 pub mod cause;
 pub mod classes;
@@ -18,7 +19,8 @@ mod source;
 pub mod staged;
 mod writer;
 
-pub use build::{BuildError, Built, build};
+pub use audit::Audit;
+pub use build::{BuildError, Built, build, build_with_audit};
 pub use cause::Cause;
 pub use image::{Image, ImageError, Word};
 pub use memo::Compiler;

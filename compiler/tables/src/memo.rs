@@ -4,6 +4,7 @@
 //! policies there are. So the image is byte for byte the one that [`crate::build()`] makes from the same
 //! policies, which is this with an empty memo.
 
+use crate::audit::Audit;
 use crate::build::{BuildError, Built, assemble};
 use crate::cause::Cause;
 use crate::classes::Key;
@@ -52,6 +53,7 @@ const LARGE: usize = 1 << 17;
 pub struct Compiler {
     cluster: Cluster,
     options: Options,
+    audit: Audit,
     /// Policies, each lowered by itself.
     lowered: BTreeMap<ObjectRef, (Rc<Object>, PolicySet)>,
     /// How many times a policy was lowered.
@@ -96,6 +98,11 @@ impl Compiler {
         }
     }
 
+    /// Puts these policies, and no others, in audit.
+    pub fn set_audit(&mut self, audit: Audit) {
+        self.audit = audit;
+    }
+
     /// Removes a policy; whether it was there.
     pub fn remove_policy(&mut self, key: &ObjectRef) -> bool {
         self.changed(key);
@@ -123,8 +130,8 @@ impl Compiler {
         link(self.lowered.values().map(|(_, set)| set))
     }
 
-    /// The image of [`Self::policies`], as [`crate::build()`] would make it. `seen` is shown the image and the
-    /// evaluation it was made of.
+    /// The image of [`Self::policies`], as [`crate::build_with_audit()`] would make it. `seen` is shown the
+    /// image and the evaluation it was made of.
     pub fn compile<T>(
         &mut self,
         policies: &PolicySet,
@@ -141,7 +148,7 @@ impl Compiler {
         if e.began_anew {
             self.memo = Memo::default();
         }
-        let built = assemble(&e, wanted, name, &mut self.memo);
+        let built = assemble(&e, wanted, &self.audit, name, &mut self.memo);
         let out = built.map(|built| {
             let seen = seen(&e, &built);
             (built, seen)

@@ -1,9 +1,10 @@
 //! What an image was made from: a digest of the canonical text of policies and identities.
 
+use crate::audit::Audit;
 use crate::memo::Memo;
 use portcullis_ir::intern::Interner;
 use portcullis_ir::peer::PeerTerm;
-use portcullis_ir::{Peers, PolicySet, Rule, Selector, Subject};
+use portcullis_ir::{Peers, PolicyId, PolicySet, Rule, Selector, Subject};
 use portcullis_sema::side::Evaluation;
 use portcullis_sema::universe::NodeKind;
 use sha2::{Digest, Sha256};
@@ -13,8 +14,9 @@ use std::ops::Range;
 /// A SHA-256 digest.
 pub(crate) type Sum = [u8; 32];
 
-/// SHA-256 over the digests of the identities and of each policy's normal form, in order.
-pub(crate) fn digest(e: &Evaluation<'_>, memo: &mut Memo) -> Sum {
+/// SHA-256 over the digests of the identities and of each policy's normal form, in order; that of a
+/// policy in audit is another.
+pub(crate) fn digest(e: &Evaluation<'_>, audit: &Audit, memo: &mut Memo) -> Sum {
     let Some(side) = e.sides.first() else { return Sum::default() };
     let set = side.input.policies;
     let mut all = Sha256::new();
@@ -35,7 +37,11 @@ pub(crate) fn digest(e: &Evaluation<'_>, memo: &mut Memo) -> Sum {
             .sums
             .entry(number)
             .or_insert_with(|| of_policy(set, &policy.object.to_string(), in_rules, in_enforcements));
-        all.update(sum);
+        if audit.covers(set, PolicyId(id)) {
+            all.update(Sha256::new().chain_update("audit").chain_update(sum).finalize());
+        } else {
+            all.update(sum);
+        }
     }
     all.finalize().into()
 }

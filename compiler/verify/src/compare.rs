@@ -6,10 +6,10 @@ use crate::subjects::SubjectCase;
 use crate::{Difference, Names};
 use fixedbitset::FixedBitSet;
 use portcullis_abi::word;
-use portcullis_ir::{AuthMode, Decision, Direction, Reason, Rule, RuleId, Verdict};
+use portcullis_ir::{AuthMode, Decision, Direction, PolicyId, Reason, Rule, RuleId, Verdict};
 use portcullis_oracle::Oracle;
 use portcullis_tables::Cause;
-use portcullis_tables::{Image, ImageError, Word};
+use portcullis_tables::{Audit, Image, ImageError, Word};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// What all subjects share.
@@ -19,6 +19,7 @@ pub(crate) struct Comparison<'c> {
     pub(crate) causes: Vec<&'c str>,
     pub(crate) peers: PeerClasses,
     pub(crate) ports: Stretches,
+    pub(crate) audit: &'c Audit,
     pub(crate) names: Names<'c>,
 }
 
@@ -191,8 +192,30 @@ impl Work<'_, '_> {
             bits |= word::ALLOW;
             bits |= if decision.redirect { word::REDIRECT } else { 0 };
             bits |= if authenticates { word::AUTHENTICATE } else { 0 };
+        } else if self.audited(&decision.reason) {
+            bits |= word::AUDIT;
         }
         Expected { bits, line: one_line(&(self.all.names)(&cause)), decision }
+    }
+
+    /// Whether nothing but policies in audit is behind a denial.
+    fn audited(&self, reason: &Reason) -> bool {
+        let policies = self.all.oracle.policies;
+        let behind: Vec<Option<PolicyId>> = match reason {
+            Reason::Rules(ids) => ids.iter().map(|id| Some(policies.rule(*id)?.policy)).collect(),
+            Reason::DefaultDeny(ids) => {
+                ids.iter().map(|id| Some(policies.enforcement(*id)?.policy)).collect()
+            }
+            Reason::NotEnforced | Reason::AllowLocalhost => Vec::new(),
+        };
+        let in_audit = |id: &Option<PolicyId>| {
+            id.and_then(|id| policies.policy(id)).is_some_and(|p| {
+                let namespaces = &self.all.audit.namespaces;
+                self.all.audit.policies.contains(&p.object)
+                    || namespaces.iter().any(|n| p.object.namespace.as_deref() == Some(n.as_str()))
+            })
+        };
+        !behind.is_empty() && behind.iter().all(in_audit)
     }
 
     /// The first cell in which a row of the image has another verdict than the oracle's; if none has,
@@ -232,6 +255,7 @@ impl Work<'_, '_> {
                 coordinate: port.coordinate,
                 image,
                 expected: expected.decision.clone(),
+                expected_audit: expected.bits & word::AUDIT != 0,
                 expected_cause: expected.line.clone(),
             };
             if found.changes_verdict() {

@@ -26,7 +26,7 @@ use portcullis_ir::{Decision, Direction};
 use portcullis_oracle::Oracle;
 use portcullis_sema::universe::{Input, NodeId, Universe};
 use portcullis_tables::Cause;
-use portcullis_tables::{Image, ImageError, Word};
+use portcullis_tables::{Audit, Image, ImageError, Word};
 use ports::Stretches;
 use rayon::prelude::*;
 
@@ -66,6 +66,8 @@ pub struct Difference {
     pub image: Result<Word, ImageError>,
     /// The oracle's.
     pub expected: Decision,
+    /// Nothing but policies in audit denies it: it passes all the same.
+    pub expected_audit: bool,
     /// The oracle's cause, as the image would name it.
     pub expected_cause: String,
 }
@@ -73,8 +75,8 @@ pub struct Difference {
 impl Difference {
     /// Whether the flow passes in one and not in the other, or has no answer.
     pub fn changes_verdict(&self) -> bool {
-        let allowed = self.expected.verdict == portcullis_ir::Verdict::Allowed;
-        self.image.as_ref().map_or(true, |w| w.allows() != allowed)
+        let passes = self.expected_audit || self.expected.verdict == portcullis_ir::Verdict::Allowed;
+        self.image.as_ref().map_or(true, |w| w.passes() != passes)
     }
 }
 
@@ -91,9 +93,20 @@ pub struct Report {
     pub cells: u64,
 }
 
+/// What an image was asked for beside the policies themselves.
+#[derive(Clone, Copy)]
+pub struct Expect<'e> {
+    /// Endpoint groups it answers for; all if not given.
+    pub wanted: Option<&'e FixedBitSet>,
+    /// Policies whose denials are reported and let through.
+    pub audit: &'e Audit,
+    /// Must say causes as when the image was built.
+    pub names: Names<'e>,
+}
+
 /// Compares an image with what the policies mean, for every endpoint group (or those that are
 /// `wanted`), every identity of the universe and everything a packet can carry. `names` must say
-/// causes as it did when the image was built.
+/// causes as it did when the image was built. No policy is in audit.
 pub fn verify(
     bytes: &[u8],
     input: Input<'_>,
@@ -101,6 +114,17 @@ pub fn verify(
     wanted: Option<&FixedBitSet>,
     names: Names<'_>,
 ) -> Result<Report, VerifyError> {
+    verify_with(bytes, input, universe, &Expect { wanted, audit: &Audit::default(), names })
+}
+
+/// The same for an image with policies in audit.
+pub fn verify_with(
+    bytes: &[u8],
+    input: Input<'_>,
+    universe: &Universe,
+    expect: &Expect<'_>,
+) -> Result<Report, VerifyError> {
+    let wanted = expect.wanted;
     let image = Image::parse(bytes)?;
     for (what, at, here) in [
         ("identities", header::IDENTITIES, universe.len()),
@@ -119,7 +143,8 @@ pub fn verify(
         causes: image.causes(),
         peers: PeerClasses::new(&oracle, universe, &image),
         ports: Stretches::new(input.policies, input.cluster, &image),
-        names,
+        audit: expect.audit,
+        names: expect.names,
     };
     let outcomes: Vec<_> = subjects.par_iter().map(|case| compare(&all, case)).collect();
     let endpoints = wanted.map_or(universe.groups, |w| w.count_ones(..)) as u128;

@@ -41,7 +41,7 @@ fn verdicts(bytes: &[u8], endpoints: u32, identities: u32, at: &[u32]) -> Vec<Op
         for d in Direction::BOTH {
             for identity in 0..identities {
                 out.extend(at.iter().map(|c| {
-                    image.lookup(endpoint, d, identity, *c).ok().map(portcullis_tables::Word::allows)
+                    image.lookup(endpoint, d, identity, *c).ok().map(portcullis_tables::Word::passes)
                 }));
             }
         }
@@ -116,8 +116,8 @@ fn every_mutant_that_changes_a_verdict_is_reported_with_a_flow_that_it_changes()
         let answer = mutant.lookup(first.subject.0, first.direction, first.peer.0, first.coordinate);
         let honest = image.lookup(first.subject.0, first.direction, first.peer.0, first.coordinate);
         assert_ne!(
-            answer.map(portcullis_tables::Word::allows).ok(),
-            honest.map(portcullis_tables::Word::allows).ok(),
+            answer.map(portcullis_tables::Word::passes).ok(),
+            honest.map(portcullis_tables::Word::passes).ok(),
             "byte {at}"
         );
     }
