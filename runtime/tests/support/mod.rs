@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 #![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
 
+pub(crate) mod agent;
 pub(crate) mod packets;
 
 use portcullis_abi::maps::{AddressValue, EndpointValue};
