@@ -1,7 +1,7 @@
 //! The programs: loaded from the object in this binary, and attached to interfaces.
 
 use super::maps::{OF_PROGRAMS, path_of};
-use super::{Kernel, KernelError};
+use super::{Kernel, KernelError, sys};
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, TestRun as _, TestRunOptions};
@@ -280,9 +280,8 @@ impl Programs {
     pub fn detach(&mut self, ifindex: u32, exists: bool) -> Result<(), KernelError> {
         for hook in Hook::BOTH {
             let path = self.link_path(ifindex, hook);
-            // A link that nothing holds any more detaches itself.
             if path.exists() {
-                fs::remove_file(&path).map_err(|e| failed("detached", &e))?;
+                unpin(&path).map_err(|e| failed("detached", &e))?;
             } else if exists {
                 remove_filters(ifindex);
             }
@@ -304,6 +303,9 @@ pub fn detach_all(folder: &Path) -> Result<usize, KernelError> {
     }
     let links = folder.join("links");
     if links.exists() {
+        for entry in fs::read_dir(&links).map_err(failed(&links))? {
+            unpin(&entry.map_err(failed(&links))?.path()).map_err(failed(&links))?;
+        }
         fs::remove_dir_all(&links).map_err(failed(&links))?;
     }
     for ifindex in &interfaces {
@@ -311,6 +313,14 @@ pub fn detach_all(folder: &Path) -> Result<usize, KernelError> {
     }
     fs::remove_dir_all(folder).map_err(failed(folder))?;
     Ok(interfaces.len())
+}
+
+/// Detaches a pinned link and removes the pin. A link whose interface is gone is detached already.
+fn unpin(path: &Path) -> std::io::Result<()> {
+    if let Ok(fd) = sys::pinned(path) {
+        let _ = sys::detach_link(&fd);
+    }
+    fs::remove_file(path)
 }
 
 /// Filters of clsact by the names of the programs; there may be none.

@@ -39,6 +39,7 @@ mod command {
     pub(super) const OBJ_GET: i32 = 7;
     pub(super) const MAP_FD_BY_ID: i32 = 14;
     pub(super) const OBJ_INFO: i32 = 15;
+    pub(super) const LINK_DETACH: i32 = 34;
 }
 
 /// `f_type` of a bpf file system.
@@ -208,6 +209,13 @@ pub(super) fn pinned(path: &Path) -> io::Result<OwnedFd> {
     let mut attr = Object { pathname: path.as_ptr().addr() as u64, bpf_fd: 0, file_flags: 0 };
     // SAFETY: the path ends with a zero byte and lives until the call returns.
     owned(unsafe { bpf(command::OBJ_GET, &mut attr) }?)
+}
+
+/// Detaches a link now: one that merely loses its pin detaches a little later.
+pub(super) fn detach_link(fd: &OwnedFd) -> io::Result<()> {
+    let mut attr = ById { id: raw(fd), next_id: 0, open_flags: 0 };
+    // SAFETY: the attributes hold no pointer.
+    unsafe { bpf(command::LINK_DETACH, &mut attr) }.map(drop)
 }
 
 /// The map of that id.

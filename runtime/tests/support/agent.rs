@@ -2,6 +2,7 @@
 
 use portcullis_agent::lab::{Lab, LabPod, Server};
 use serde_json::{Value, json};
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
@@ -80,14 +81,10 @@ impl Agent {
             self.extra
         );
         for pod in pods {
-            text.push_str(&format!(
-                "- name: {0}\n  namespace: lab\n  interface: {1}\n  labels: {2}\n  addresses: [{3}, \"{4}\"]\n",
-                pod.name,
-                Lab::interface(&pod.name),
-                labels(&pod.name),
-                pod.v4,
-                pod.v6
-            ));
+            let (name, interface) = (&pod.name, Lab::interface(&pod.name));
+            let (labels, v4, v6) = (labels(name), pod.v4, pod.v6);
+            writeln!(text, "- name: {name}\n  namespace: lab\n  interface: {interface}").unwrap();
+            writeln!(text, "  labels: {labels}\n  addresses: [{v4}, \"{v6}\"]").unwrap();
         }
         write_whole(&self.config(), &text);
     }
