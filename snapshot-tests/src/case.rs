@@ -126,6 +126,9 @@ impl Case {
                         };
                         for (engine, engine_name) in all.iter().zip(NAMES) {
                             asked += 1;
+                            if !engine.speaks_of(*subject, peer) {
+                                continue;
+                            }
                             let got = engine.verdict(*subject, *direction, peer, f.port);
                             if got != Some(*expected) {
                                 out.push(format!(

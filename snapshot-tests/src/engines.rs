@@ -20,9 +20,10 @@ pub fn disagreements(side: &Side) -> Vec<String> {
             for direction in Direction::BOTH {
                 for peer in &peers {
                     for port in &ports {
-                        let mut answers = all.iter().map(|e| e.verdict(subject, direction, peer, *port));
-                        let first = answers.next().flatten();
-                        for (answer, name) in answers.zip(NAMES.iter().skip(1)) {
+                        let first = all.first().and_then(|e| e.verdict(subject, direction, peer, *port));
+                        let others = all.iter().zip(NAMES).skip(1);
+                        for (engine, name) in others.filter(|(e, _)| e.speaks_of(subject, peer)) {
+                            let answer = engine.verdict(subject, direction, peer, *port);
                             if answer != first {
                                 out.push(format!(
                                     "{direction} of {}/{} with {peer:?} on {port}: {first:?}, but {name} says {answer:?}",

@@ -1,5 +1,6 @@
 //! Every engine that can answer for a flow.
 
+use crate::formula::Formula;
 use portcullis_ir::{Direction, EndpointId, FlowPort, PeerRef, Verdict};
 use portcullis_oracle::Oracle;
 use portcullis_sema::cells::Cells;
@@ -11,7 +12,7 @@ use smol_str::SmolStr;
 use std::net::IpAddr;
 
 /// Names of the engines, in the order they are printed.
-pub const NAMES: [&str; 3] = ["oracle", "classes", "image"];
+pub const NAMES: [&str; 4] = ["oracle", "classes", "image", "formula"];
 
 /// An address outside the cluster and the DNS names it was learnt for.
 pub type Address = (IpAddr, Vec<SmolStr>);
@@ -26,6 +27,11 @@ pub trait Engine {
         peer: &PeerRef,
         port: FlowPort,
     ) -> Option<Verdict>;
+
+    /// Whether it claims to judge flows between these ends at all.
+    fn speaks_of(&self, _subject: EndpointId, _peer: &PeerRef) -> bool {
+        true
+    }
 }
 
 impl Engine for Oracle<'_> {
@@ -88,5 +94,6 @@ pub fn with_all<T>(input: Input<'_>, addresses: &[Address], ask: impl FnOnce(&[&
     // An image that cannot be built answers nothing, which counts as disagreement.
     let bytes = build(&evaluation, None, &|_| String::new()).map(|b| b.bytes).unwrap_or_default();
     let image = ImageEngine { evaluation: &evaluation, bytes };
-    ask(&[&oracle, &cells, &image])
+    let formula = Formula::new(input);
+    ask(&[&oracle, &cells, &image, &formula])
 }

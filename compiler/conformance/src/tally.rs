@@ -51,6 +51,9 @@ impl Tally {
                     Direction::Ingress => (&case.flow.to, &case.flow.from),
                 };
                 let PeerRef::Endpoint(subject) = subject else { continue };
+                if !engine.speaks_of(*subject, peer) {
+                    continue;
+                }
                 let got = engine.verdict(*subject, *direction, peer, case.flow.port);
                 count.total += 1;
                 if got == Some(*expected) {

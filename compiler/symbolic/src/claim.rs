@@ -149,10 +149,7 @@ fn one_end(p: &Pattern, end: &End, e: &Encoder<'_>, t: &mut Terms) -> TermId {
         }
         Pattern::Name(f) => {
             let external = [end.is(Kind::External(false), t), end.is(Kind::External(true), t)];
-            let external = t.or(external);
-            let names = e.words.names.iter().zip(&end.names).filter(|(n, _)| f.matches(n));
-            let named: Vec<TermId> = names.map(|(_, v)| t.flag(*v)).collect();
-            let named = t.or(named);
+            let (external, named) = (t.or(external), e.named(f, end, t));
             t.and([external, named])
         }
     }

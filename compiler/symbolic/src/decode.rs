@@ -271,11 +271,21 @@ fn barred(
 }
 
 const ANY: &str = " of any value";
+/// Values that are named one by one.
+const NAMED: usize = 4;
 
 /// The values that a label must not have.
 fn other_than(l: &LabelSymbol, barred: &[u128]) -> String {
     let names: Vec<&str> = barred.iter().filter_map(|n| l.value(*n)).map(SmolStr::as_str).collect();
-    if names.is_empty() { ANY.to_owned() } else { format!(" other than {}", names.join(" and ")) }
+    match names.len() {
+        0 => ANY.to_owned(),
+        n if n <= NAMED => format!(" other than {}", names.join(" and ")),
+        n if n == l.values.len() => format!(" other than the {n} that are mentioned"),
+        n => {
+            let first = names.get(..NAMED).unwrap_or_default();
+            format!(" other than {} and {} more", first.join(", "), n - NAMED)
+        }
+    }
 }
 
 fn words(space: &Space<'_>, goal: TermId, a: &Assignment, end: &End, ports: &[(SmolStr, L4, u16)]) -> String {
@@ -335,6 +345,23 @@ fn words(space: &Space<'_>, goal: TermId, a: &Assignment, end: &End, ports: &[(S
     }
     if !without.is_empty() {
         out = format!("{out}, not labelled {}", without.join(" or "));
+    }
+    let lacking = lacking_ports(space, goal, a, end);
+    if !lacking.is_empty() {
+        out = format!("{out}, without a port {}", lacking.join(" or "));
+    }
+    out
+}
+
+/// Named ports that the pod does not have, and must not have as some pod of the cluster has them.
+fn lacking_ports(space: &Space<'_>, goal: TermId, a: &Assignment, end: &End) -> Vec<SmolStr> {
+    let tables = || space.pods.cluster().port_tables.iter().flatten();
+    let mut out = Vec::new();
+    for ((l4, name), v) in space.words.ports.iter().zip(&end.ports).filter(|(_, v)| a.get(**v) == NO_PORT) {
+        let known = tables().filter(|(n, p, _)| n == name && p == l4).map(|p| u128::from(p.2));
+        if !barred(space, goal, a, *v, known).is_empty() {
+            out.push(name.clone());
+        }
     }
     out
 }

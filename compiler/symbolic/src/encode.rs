@@ -6,11 +6,12 @@ use crate::symbols::{
 };
 use crate::term::{TermId, Terms};
 use ipnet::IpNet;
+use portcullis_ir::fqdn::Fqdn;
 use portcullis_ir::label::SOURCE_RESERVED;
 use portcullis_ir::peer::{entity_has_external, entity_has_pods, entity_has_reserved};
 use portcullis_ir::{
-    Action, Direction, EnforcementMode, Operator, Options, PeerTerm, Peers, PolicySet, PortTerm, Ports,
-    Requirement, Reserved, Rule, Selector, Subject, Tier,
+    Action, AuthMode, Direction, EnforcementMode, Operator, Options, PeerTerm, Peers, PolicySet, PortTerm,
+    Ports, Requirement, Reserved, Rule, Selector, Subject, Tier,
 };
 use std::collections::BTreeMap;
 
@@ -31,6 +32,26 @@ pub enum Fault {
     PortsIgnored,
     AllIsNotIcmp,
     CidrsTakePods,
+    EveryAllowRedirects,
+    DisabledAuthenticates,
+}
+
+/// What can be asked of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aspect {
+    /// The flow is allowed.
+    Passes,
+    /// It is allowed, by way of a proxy (SEM-6.8).
+    Redirects,
+    /// It is allowed, after authentication.
+    Authenticates,
+    /// A rule that decides asks for a log value, whether it allows or denies.
+    Logs,
+}
+
+impl Aspect {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Passes, Self::Redirects, Self::Authenticates, Self::Logs];
 }
 
 /// Writes policies as formulas.
@@ -58,55 +79,68 @@ impl Encoder<'_> {
 
     /// The subject's side of the flow is allowed, or the subject is no pod.
     pub fn side(&self, set: &PolicySet, direction: Direction, flow: &FlowSymbols, t: &mut Terms) -> TermId {
-        let subject = match direction {
-            Direction::Egress => &flow.from,
-            Direction::Ingress => &flow.to,
-        };
+        let (subject, _) = flow.subject_and_peer(direction);
         let pod = subject.is(Kind::Pod, t);
-        let allowed = self.allowed(set, direction, flow, t);
+        let allowed = self.answer(set, direction, flow, Aspect::Passes, t);
         let side = t.implies(pod, allowed);
         t.note(side, format!("{direction} is allowed, or the subject is no pod"));
         side
     }
 
-    /// What the subject decides in one direction, if it is a pod.
-    fn allowed(&self, set: &PolicySet, direction: Direction, flow: &FlowSymbols, t: &mut Terms) -> TermId {
+    /// What the subject answers in one direction, if it is a pod.
+    pub fn answer(
+        &self,
+        set: &PolicySet,
+        direction: Direction,
+        flow: &FlowSymbols,
+        aspect: Aspect,
+        t: &mut Terms,
+    ) -> TermId {
+        let passes = aspect == Aspect::Passes;
         if self.options.enforcement == EnforcementMode::Never {
-            return t.constant(true); // SEM-5.7
+            return t.constant(passes); // SEM-5.7
         }
-        let (subject, peer) = match direction {
-            Direction::Egress => (&flow.from, &flow.to),
-            Direction::Ingress => (&flow.to, &flow.from),
-        };
         // From the last word to the first: each tier falls back on what comes after it (SEM-6.1).
-        let mut verdict = self.implicit(set, direction, subject, peer, t);
+        let mut answer = if passes { self.implicit(set, direction, flow, t) } else { t.constant(false) };
         for tier in [Tier::Baseline, Tier::Normal, Tier::Admin] {
             if tier == Tier::Baseline && self.wrong(Fault::NoBaseline) {
                 continue;
             }
-            let mut by_order: BTreeMap<(i32, u32), BTreeMap<Action, Vec<TermId>>> = BTreeMap::new();
+            let mut by_order: BTreeMap<(i32, u32), AtOrder> = BTreeMap::new();
             for rule in set.rules.iter().filter(|r| r.direction == direction && r.tier == tier) {
                 let matches = self.rule(set, rule, direction, flow, t);
                 if let Some(p) = set.policy(rule.policy) {
                     t.note(matches, format!("{} {direction} rule of {}", rule.action, p.object));
                 }
-                by_order.entry(rule.order).or_default().entry(rule.action).or_default().push(matches);
+                let at_order = by_order.entry(rule.order).or_default();
+                match rule.action {
+                    Action::Deny => at_order.deny.push(matches),
+                    Action::Allow => at_order.allow.push(matches),
+                    Action::Pass => at_order.pass.push(matches),
+                }
+                match rule.action {
+                    Action::Allow if self.grants(rule, aspect) => at_order.allow_so.push(matches),
+                    Action::Deny if aspect == Aspect::Logs && rule.log.is_some() => {
+                        at_order.deny_so.push(matches);
+                    }
+                    _ => {}
+                }
             }
-            let after = verdict;
+            let after = answer;
             let orders: Vec<_> = if self.wrong(Fault::OrdersReversed) {
                 by_order.into_values().collect()
             } else {
                 by_order.into_values().rev().collect()
             };
-            for mut at_order in orders {
-                let mut of = |action| t.or(at_order.remove(&action).unwrap_or_default());
-                let (deny, allow, pass) = (of(Action::Deny), of(Action::Allow), of(Action::Pass));
+            for at_order in orders {
+                let (deny, allow, pass) = (t.or(at_order.deny), t.or(at_order.allow), t.or(at_order.pass));
                 // SEM-6.4: a pass goes on after this tier, not to the tier's next order.
-                let passed = if self.wrong(Fault::PassAllows) { t.constant(true) } else { after };
-                let rest = either(t, pass, passed, verdict);
-                let (yes, no) = (t.constant(true), t.constant(false));
+                let passed = if self.wrong(Fault::PassAllows) { t.constant(passes) } else { after };
+                let rest = either(t, pass, passed, answer);
+                // One of those that decide is enough to redirect, say (SEM-6.8).
+                let (yes, no) = (t.or(at_order.allow_so), t.or(at_order.deny_so));
                 // SEM-6.3: deny first, whatever the breadth.
-                verdict = if self.wrong(Fault::AllowBeatsDeny) {
+                answer = if self.wrong(Fault::AllowBeatsDeny) {
                     let rest = either(t, deny, no, rest);
                     either(t, allow, yes, rest)
                 } else {
@@ -114,20 +148,28 @@ impl Encoder<'_> {
                     either(t, deny, no, rest)
                 };
             }
-            t.note(verdict, format!("{direction} from the tier {tier:?} on"));
+            if passes {
+                t.note(answer, format!("{direction} from the tier {tier:?} on"));
+            }
         }
-        verdict
+        answer
+    }
+
+    /// A rule that allows gives the answer this aspect.
+    fn grants(&self, rule: &Rule, aspect: Aspect) -> bool {
+        match aspect {
+            Aspect::Passes => true,
+            Aspect::Redirects => rule.redirects() || self.wrong(Fault::EveryAllowRedirects),
+            Aspect::Authenticates => rule
+                .authentication
+                .is_some_and(|a| a != AuthMode::Disabled || self.wrong(Fault::DisabledAuthenticates)),
+            Aspect::Logs => rule.log.is_some(),
+        }
     }
 
     /// What holds where no rule decides: allow-localhost, then default deny (SEM-5).
-    fn implicit(
-        &self,
-        set: &PolicySet,
-        direction: Direction,
-        subject: &End,
-        peer: &End,
-        t: &mut Terms,
-    ) -> TermId {
+    fn implicit(&self, set: &PolicySet, direction: Direction, flow: &FlowSymbols, t: &mut Terms) -> TermId {
+        let (subject, peer) = flow.subject_and_peer(direction);
         let always = t.constant(self.options.enforcement == EnforcementMode::Always);
         let mut locked = vec![always];
         for e in set.enforcements.iter().filter(|e| {
@@ -156,10 +198,7 @@ impl Encoder<'_> {
         flow: &FlowSymbols,
         t: &mut Terms,
     ) -> TermId {
-        let (subject, peer) = match direction {
-            Direction::Egress => (&flow.from, &flow.to),
-            Direction::Ingress => (&flow.to, &flow.from),
-        };
+        let (subject, peer) = flow.subject_and_peer(direction);
         let selected = self.subject(set, rule.subject, subject, t);
         let peers = match &rule.peers {
             Peers::All => t.constant(true), // SEM-6.6
@@ -249,10 +288,7 @@ impl Encoder<'_> {
             }
             PeerTerm::Fqdn(f) => {
                 let external = [end.is(Kind::External(false), t), end.is(Kind::External(true), t)];
-                let external = t.or(external);
-                let names = self.words.names.iter().zip(&end.names).filter(|(n, _)| f.matches(n));
-                let named: Vec<TermId> = names.map(|(_, v)| t.flag(*v)).collect();
-                let named = t.or(named);
+                let (external, named) = (t.or(external), self.named(f, end, t));
                 t.and([external, named]) // SEM-4.6
             }
             PeerTerm::Nodes(_) => t.constant(false), // SEM-4.7: node selectors are off
@@ -273,6 +309,13 @@ impl Encoder<'_> {
             }
         }
         t.or(all)
+    }
+
+    /// A name that the DNS selector matches resolved to the end, if that is an address.
+    pub fn named(&self, f: &Fqdn, end: &End, t: &mut Terms) -> TermId {
+        let names = self.words.names.iter().zip(&end.names).filter(|(n, _)| f.matches(n));
+        let named: Vec<TermId> = names.map(|(_, v)| t.flag(*v)).collect();
+        t.or(named)
     }
 
     /// The end is an address outside the cluster in this prefix; never a pod (SEM-4.5).
@@ -343,6 +386,16 @@ impl Encoder<'_> {
         }
         t.or(all)
     }
+}
+
+/// Rules of one tier and order, by what they do; and those that give the answer the aspect asked for.
+#[derive(Debug, Default)]
+struct AtOrder {
+    deny: Vec<TermId>,
+    allow: Vec<TermId>,
+    pass: Vec<TermId>,
+    allow_so: Vec<TermId>,
+    deny_so: Vec<TermId>,
 }
 
 /// If `a` then `yes` else `no`.

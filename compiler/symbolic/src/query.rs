@@ -32,8 +32,8 @@ pub struct Space<'a> {
     pub flow: FlowSymbols,
     /// The pods it may be between.
     pub pods: Pods<'a>,
-    options: &'a Options,
-    fault: Option<Fault>,
+    pub(crate) options: &'a Options,
+    pub(crate) fault: Option<Fault>,
     possible: TermId,
 }
 

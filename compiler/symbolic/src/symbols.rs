@@ -6,7 +6,7 @@
 use crate::term::{TermId, Terms, VarId};
 use portcullis_ir::fqdn::Fqdn;
 use portcullis_ir::label::{NAMESPACE_LABELS, POD_NAMESPACE, SOURCE_K8S, SOURCE_RESERVED};
-use portcullis_ir::{L4, PeerTerm, PolicySet, PortTerm, Ports, Requirement, Reserved};
+use portcullis_ir::{Direction, L4, PeerTerm, PolicySet, PortTerm, Ports, Requirement, Reserved};
 use smol_str::{SmolStr, format_smolstr};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -315,6 +315,14 @@ impl FlowSymbols {
             to: End::new("to", words, terms),
             protocol: terms.var("protocol", 3),
             number: terms.var("number", 17),
+        }
+    }
+
+    /// The end whose policy is asked, and the other one.
+    pub const fn subject_and_peer(&self, direction: Direction) -> (&End, &End) {
+        match direction {
+            Direction::Egress => (&self.from, &self.to),
+            Direction::Ingress => (&self.to, &self.from),
         }
     }
 

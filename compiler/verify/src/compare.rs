@@ -6,8 +6,9 @@ use crate::subjects::SubjectCase;
 use crate::{Difference, Names};
 use fixedbitset::FixedBitSet;
 use portcullis_abi::word;
-use portcullis_ir::{AuthMode, Decision, Direction, PolicyId, Reason, Rule, RuleId, Verdict};
+use portcullis_ir::{AuthMode, Decision, Direction, PolicyId, PolicySet, Reason, Rule, RuleId, Verdict};
 use portcullis_oracle::Oracle;
+use portcullis_symbolic::Says;
 use portcullis_tables::Cause;
 use portcullis_tables::{Audit, Image, ImageError, Word};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -176,25 +177,13 @@ impl Work<'_, '_> {
             }
             Reason::AllowLocalhost => Cause::Localhost,
         };
-        let authenticates = match &decision.reason {
-            Reason::Rules(ids) => ids
-                .iter()
-                .filter_map(|id| policies.rule(*id)?.authentication)
-                .any(|a| a != AuthMode::Disabled),
-            _ => false,
-        };
-        let logs = match &decision.reason {
-            Reason::Rules(ids) => ids.iter().filter_map(|id| policies.rule(*id)).any(|r| r.log.is_some()),
-            _ => false,
-        };
-        let mut bits = if logs { word::LOG } else { 0 };
-        if decision.verdict == Verdict::Allowed {
-            bits |= word::ALLOW;
-            bits |= if decision.redirect { word::REDIRECT } else { 0 };
-            bits |= if authenticates { word::AUTHENTICATE } else { 0 };
-        } else if self.audited(&decision.reason) {
-            bits |= word::AUDIT;
-        }
+        let says = meant(&decision, policies);
+        let bit = |set, bit| if set { bit } else { 0 };
+        let bits = bit(says.passes, word::ALLOW)
+            | bit(says.redirects, word::REDIRECT)
+            | bit(says.authenticates, word::AUTHENTICATE)
+            | bit(says.logs, word::LOG)
+            | bit(!says.passes && self.audited(&decision.reason), word::AUDIT);
         Expected { bits, line: one_line(&(self.all.names)(&cause)), decision }
     }
 
@@ -264,6 +253,23 @@ impl Work<'_, '_> {
             other_cause = other_cause.or(Some(found));
         }
         other_cause
+    }
+}
+
+/// What a decision asks of the packet.
+pub(crate) fn meant(decision: &Decision, policies: &PolicySet) -> Says {
+    let passes = decision.verdict == Verdict::Allowed;
+    let deciding = match &decision.reason {
+        Reason::Rules(ids) => ids.as_slice(),
+        _ => &[],
+    };
+    let rules = || deciding.iter().filter_map(|id| policies.rule(*id));
+    let authenticates = rules().filter_map(|r| r.authentication).any(|a| a != AuthMode::Disabled);
+    Says {
+        passes,
+        redirects: passes && decision.redirect,
+        authenticates: passes && authenticates,
+        logs: rules().any(|r| r.log.is_some()),
     }
 }
 

@@ -12,11 +12,16 @@
 //! Each list is made by asking about every endpoint, every identity and every coordinate, one by one,
 //! with the oracle's own code: nothing is taken from the classes that the image was built from.
 //! `compare` then looks at each combination.
+//!
+//! [`table()`] gives an image to the other way of proving it, over pods that need not exist:
+//! `portcullis-symbolic`.
 
 mod compare;
 mod peers;
 mod ports;
+mod replay;
 mod subjects;
+mod table;
 
 use compare::{Comparison, compare};
 use fixedbitset::FixedBitSet;
@@ -29,6 +34,8 @@ use portcullis_tables::Cause;
 use portcullis_tables::{Audit, Image, ImageError, Word};
 use ports::Stretches;
 use rayon::prelude::*;
+pub use replay::{Replayed, Replayer};
+pub use table::{says, table};
 
 /// Says a cause in the line that the image was given for it.
 pub type Names<'n> = &'n (dyn Fn(&Cause) -> String + Sync);
@@ -126,15 +133,7 @@ pub fn verify_with(
 ) -> Result<Report, VerifyError> {
     let wanted = expect.wanted;
     let image = Image::parse(bytes)?;
-    for (what, at, here) in [
-        ("identities", header::IDENTITIES, universe.len()),
-        ("endpoints", header::ENDPOINTS, universe.groups),
-    ] {
-        let found = image.count(at);
-        if found != here {
-            return Err(VerifyError::OtherCluster { what, image: found, here });
-        }
-    }
+    same_cluster(&image, universe)?;
     let oracle = Oracle { policies: input.policies, cluster: input.cluster, options: input.options };
     let subjects = subjects::subjects(&oracle, universe, &image, wanted);
     let all = Comparison {
@@ -159,4 +158,18 @@ pub fn verify_with(
     }
     report.differences.sort_by_key(|d| !d.changes_verdict());
     Ok(report)
+}
+
+/// Whether an image numbers as many identities as this cluster and these policies have.
+fn same_cluster(image: &Image<'_>, universe: &Universe) -> Result<(), VerifyError> {
+    for (what, at, here) in [
+        ("identities", header::IDENTITIES, universe.len()),
+        ("endpoints", header::ENDPOINTS, universe.groups),
+    ] {
+        let found = image.count(at);
+        if found != here {
+            return Err(VerifyError::OtherCluster { what, image: found, here });
+        }
+    }
+    Ok(())
 }

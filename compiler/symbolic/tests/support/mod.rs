@@ -1,17 +1,15 @@
 //! Random policies, and how a concrete question is put to the encoding.
 #![allow(dead_code, reason = "each test uses a part")]
 
+use portcullis_conformance::formula::assign_side;
 use portcullis_diag::SourceMap;
-use portcullis_ir::{Direction, EndpointId, FlowPort, PeerRef, PolicySet, Verdict};
+use portcullis_ir::{Direction, FlowPort, PeerRef, PolicySet, Verdict};
 use portcullis_snapshot_tests::generate::{self, Choices, World};
-use portcullis_snapshot_tests::{probe, side::Side};
+use portcullis_snapshot_tests::side::Side;
+pub(crate) use portcullis_snapshot_tests::tables::questions;
 use portcullis_symbolic::encode::Fault;
-use portcullis_symbolic::symbols::{End, Kind, OTHER_PROTOCOL, RESERVED, icmp_code, l4_code};
-use portcullis_symbolic::term::Assignment;
-use portcullis_symbolic::world::Shape;
 use portcullis_symbolic::{Pods, SatResult, Solver, SolverError, Space, read_answer};
 use std::io::Write as _;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -35,66 +33,6 @@ pub(crate) fn side(cluster: &World, policies: &World) -> Side {
     Side::new(&mut SourceMap::new(), &[cluster.cluster_text()], &policies.policy_texts())
 }
 
-/// Everything worth asking about a side.
-pub(crate) fn questions(side: &Side) -> Vec<(EndpointId, Direction, PeerRef, FlowPort)> {
-    let mut peers: Vec<PeerRef> = side.cluster.endpoints().map(|(id, _)| PeerRef::Endpoint(id)).collect();
-    peers.extend(RESERVED.map(PeerRef::Reserved));
-    peers.extend(probe::addresses(&[side]).into_iter().map(|ip| PeerRef::External { ip, names: Vec::new() }));
-    let names = probe::names(&[side]);
-    peers.extend(names.into_iter().map(|n| PeerRef::External { ip: probe::RESOLVED, names: vec![n] }));
-    let ports = probe::ports(&[side]);
-    let mut out = Vec::new();
-    for (subject, _) in side.cluster.endpoints() {
-        for direction in Direction::BOTH {
-            for peer in &peers {
-                out.extend(ports.iter().map(|p| (subject, direction, peer.clone(), *p)));
-            }
-        }
-    }
-    out
-}
-
-fn assign_end(space: &Space<'_>, end: &End, who: &PeerRef, a: &mut Assignment) -> Option<()> {
-    let cluster = space.pods.cluster();
-    match who {
-        PeerRef::Endpoint(id) => {
-            a.set(end.kind, Kind::Pod.code());
-            Shape::of(&space.words, cluster, *id)?.assign(end, a);
-        }
-        PeerRef::Reserved(r) => a.set(end.kind, Kind::Reserved(*r).code()),
-        PeerRef::External { ip, names } => {
-            a.set(end.kind, Kind::External(ip.is_ipv6()).code());
-            match ip {
-                IpAddr::V4(ip) => a.set(end.v4, u128::from(ip.to_bits())),
-                IpAddr::V6(ip) => a.set(end.v6, ip.to_bits()),
-            }
-            // A name is known by the selectors that it meets.
-            for (selector, stand_in) in &space.words.stand_ins {
-                if names.iter().any(|n| selector.matches(n)) {
-                    let at = space.words.names.iter().position(|n| n == stand_in)?;
-                    a.set(end.names[at], 1);
-                }
-            }
-        }
-    }
-    Some(())
-}
-
-/// The values that stand for one flow; `None` if its pods have no shape.
-pub(crate) fn assign(space: &Space<'_>, from: &PeerRef, to: &PeerRef, port: FlowPort) -> Option<Assignment> {
-    let mut a = Assignment::default();
-    assign_end(space, &space.flow.from, from, &mut a)?;
-    assign_end(space, &space.flow.to, to, &mut a)?;
-    let (protocol, number) = match port {
-        FlowPort::L4(l4, n) => (l4_code(l4), u128::from(n)),
-        FlowPort::Icmp(v6, n) => (icmp_code(v6), u128::from(n)),
-        FlowPort::Protocol(n) => (OTHER_PROTOCOL, u128::from(n)),
-    };
-    a.set(space.flow.protocol, protocol);
-    a.set(space.flow.number, number);
-    Some(a)
-}
-
 /// Every question on which the encoding and the oracle disagree, and how many were asked.
 pub(crate) fn disagreements(side: &Side, fault: Option<Fault>) -> (Vec<String>, usize) {
     let mut space = Space::new(&[&side.policies], [], Pods::Of(&side.cluster), &side.options);
@@ -104,12 +42,7 @@ pub(crate) fn disagreements(side: &Side, fault: Option<Fault>) -> (Vec<String>, 
     let terms = Direction::BOTH.map(|d| (d, space.side(&side.policies, d)));
     let (mut out, mut asked) = (Vec::new(), 0);
     for (subject, direction, peer, port) in questions(side) {
-        let me = PeerRef::Endpoint(subject);
-        let (from, to) = match direction {
-            Direction::Egress => (&me, &peer),
-            Direction::Ingress => (&peer, &me),
-        };
-        let Some(a) = assign(&space, from, to, port) else { continue };
+        let Some(a) = assign_side(&space, subject, direction, &peer, port) else { continue };
         let term = terms.iter().find(|(d, _)| *d == direction).unwrap().1;
         let says = space.terms.holds(term, &a);
         let truth = side.oracle().decide(subject, direction, &peer, port).verdict == Verdict::Allowed;
