@@ -180,6 +180,11 @@ pub(crate) struct VerifyArgs {
     /// The image was compiled for this node
     #[arg(long, value_name = "NAME")]
     pub(crate) node: Option<String>,
+    /// Ask z3 as well, about every pod that could exist and is like one of the image's
+    #[arg(long)]
+    pub(crate) symbolic: bool,
+    #[command(flatten)]
+    pub(crate) solver: SolverArgs,
 }
 
 /// `explain-code`.

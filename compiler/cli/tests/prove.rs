@@ -1,45 +1,10 @@
 //! `prove` and `diff --symbolic`, as they are run.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
-#![allow(clippy::print_stderr, reason = "tests say what they leave out")]
 
 mod support;
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
-use std::process::{Command, Output};
-use support::{Sandbox, examples, policy};
-
-/// The z3 that `PORTCULLIS_Z3` names or that is on the path; says in one line that there is none.
-fn z3(left_out: &str) -> Option<String> {
-    let path = std::env::var("PORTCULLIS_Z3").unwrap_or_else(|_| "z3".to_owned());
-    let there = Command::new(&path).arg("--version").output().is_ok_and(|o| o.status.success());
-    if !there {
-        assert!(std::env::var_os("PORTCULLIS_Z3").is_none(), "PORTCULLIS_Z3 names no z3 that runs");
-        eprintln!("left out, since there is no z3 (scripts/z3.sh fetches one): {left_out}");
-    }
-    there.then_some(path)
-}
-
-/// Runs with a solver of the test's own.
-fn run_with_solver(folder: &Path, solver: &str, args: &[&str]) -> (i32, String) {
-    let out: Output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
-        .args(args)
-        .current_dir(folder)
-        .env("PORTCULLIS_Z3", solver)
-        .output()
-        .unwrap();
-    let text = [out.stdout, out.stderr].concat();
-    (out.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
-}
-
-/// A program in the place of z3.
-fn fake(s: &Sandbox, script: &str) -> String {
-    s.write("fake-z3", format!("#!/bin/sh\ncat >/dev/null\n{script}\n"));
-    let path = s.path("fake-z3");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    path.to_string_lossy().into_owned()
-}
+use std::process::Command;
+use support::{Sandbox, examples, fake, policy, run_with_solver, z3};
 
 const CLAIM: &str = "claims:\n  - name: only front reaches web\n    only: {from: [{namespace: shop, labels: {app: front}}, \
                      {entity: host}], to: {namespace: shop, labels: {app: web}}}\n";
@@ -109,7 +74,7 @@ fn the_json_report_names_the_flow_and_the_lines() {
     assert_eq!((claim["state"].as_str(), claim["line"].as_u64()), (Some("refuted"), Some(1)));
     assert_eq!(claim["witness"]["verdict"], "allowed");
     assert_eq!(claim["witness"]["from"], "a pod with app=front in namespace shop");
-    assert!(claim["witness"]["sides"][1]["places"][0]["at"].as_str().unwrap().starts_with("p/a.yaml:"));
+    assert_eq!(claim["witness"]["sides"][1]["places"][0]["place"]["file"], "p/a.yaml");
 }
 
 #[test]
@@ -184,4 +149,34 @@ fn nothing_is_proved_while_an_object_is_left_out() {
         said.contains("nothing is proved while objects are left out") && said.contains("p/b.yaml:"),
         "{said}"
     );
+}
+
+const TEMPLATE: &str =
+    "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata:\n  name: {{ .Values.name }}\nspec: {}\n";
+
+#[test]
+fn nothing_is_proved_while_a_policy_is_a_template() {
+    let s = shop();
+    s.write("p/chart.yaml", TEMPLATE).write("q/a.yaml", policy("a", "web", "front"));
+    for args in [
+        &["prove", "claims.yaml", "p"][..],
+        &["diff", "--symbolic", "p", "q"],
+        &["diff", "--symbolic", "q", "p"],
+    ] {
+        s.run(args).ends(2).says(&["p/chart.yaml:1:1", "render it first"]);
+    }
+    let compile = s.run(&["compile", "p", "-o", "policy.img"]).ends(2);
+    compile.says(&["no image was written", "p/chart.yaml"]);
+}
+
+#[test]
+fn a_template_that_both_sides_have_is_named_in_the_symbolic_diff() {
+    if z3("a template on both sides").is_none() {
+        return;
+    }
+    let s = shop();
+    s.write("p/chart.yaml", TEMPLATE);
+    s.run(&["diff", "--symbolic", "p", "p"])
+        .ends(0)
+        .says(&["1 template that holds a policy is skipped on both sides"]);
 }

@@ -19,6 +19,7 @@ mod say;
 mod terminal;
 mod words;
 
+pub use json::{document, span};
 pub use model::{CheckReport, ClusterSource, Coverage, DiffReport, ExplainedSide, Explanation, ReachReport};
 
 use portcullis_diag::SourceMap;

@@ -35,6 +35,7 @@ pub struct Identity {
 
 /// What an answer says beside its cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "the flags of one answer")]
 pub struct Says {
     /// Let it through.
     pub passes: bool,

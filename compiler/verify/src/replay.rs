@@ -70,7 +70,7 @@ impl Replayer<'_> {
         for s in self.like(Role::Subject(direction), subject) {
             for p in &peers {
                 let answer = image.lookup(s.0, direction, p.0, coordinate(witness.port));
-                if answer.clone().map(says) != Ok(meant) {
+                if answer.clone().ok().and_then(says) != Some(meant) {
                     return Ok(Some(Replayed { subject: s, peer: *p, image: answer, meant }));
                 }
             }

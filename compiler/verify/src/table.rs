@@ -2,7 +2,7 @@
 
 use crate::{VerifyError, same_cluster};
 use fixedbitset::FixedBitSet;
-use portcullis_abi::COORDINATES;
+use portcullis_abi::{COORDINATES, word};
 use portcullis_ir::{Cluster, Direction, FlowPort};
 use portcullis_sema::ports::flow_port;
 use portcullis_sema::universe::{Group, NodeKind, Universe};
@@ -90,7 +90,7 @@ fn stretches(image: &Image<'_>, row: usize, atoms: &[(u32, u32, Result<usize, Im
     let mut out: Vec<Stretch> = Vec::new();
     let mut before: Option<u32> = None;
     for (low, high, atom) in atoms {
-        let says = atom.clone().and_then(|atom| image.word(row, atom)).ok().map(says);
+        let says = atom.clone().and_then(|atom| image.word(row, atom)).ok().and_then(says);
         match out.last_mut() {
             Some(last) if last.says == says && before.is_some_and(|b| one_protocol(b, *low)) => {
                 last.high = flow_port(*high);
@@ -102,14 +102,16 @@ fn stretches(image: &Image<'_>, row: usize, atoms: &[(u32, u32, Result<usize, Im
     out
 }
 
-/// What a verdict word says.
-pub fn says(word: Word) -> Says {
-    Says {
+/// What a verdict word says; `None` for one with a bit that no policy sets.
+pub fn says(word: Word) -> Option<Says> {
+    let known = word::ALLOW | word::REDIRECT | word::AUTHENTICATE | word::LOG;
+    let bits = word.0 & ((1 << word::CAUSE_SHIFT) - 1);
+    (bits & !known == 0).then(|| Says {
         passes: word.allows(),
         redirects: word.redirects(),
         authenticates: word.authenticates(),
         logs: word.logs(),
-    }
+    })
 }
 
 /// Numbers in order of first use.

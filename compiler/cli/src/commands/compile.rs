@@ -15,6 +15,7 @@ use portcullis_sema::policymap::PolicyMaps;
 use portcullis_sema::side::Evaluation;
 use portcullis_tables::Cause;
 use portcullis_tables::{Image, build};
+use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
@@ -22,7 +23,7 @@ use std::path::Path;
 
 /// Runs the command.
 pub(crate) fn run(args: &CompileArgs, global: &Global) -> Result<Exit, Failure> {
-    output::check_format(global, "compile", &[FormatName::Terminal])?;
+    output::check_format(global, "compile", &[FormatName::Terminal, FormatName::Json])?;
     let path = global.output.as_deref();
     if path.is_none() && !args.stats && args.policy_maps.is_none() {
         return Err(Failure::new(
@@ -33,7 +34,7 @@ pub(crate) fn run(args: &CompileArgs, global: &Global) -> Result<Exit, Failure> 
     let options = global.options();
     let (mut question, files) = Question::read(&args.paths, None, &args.cluster, global)?;
     let side = question.side(&files, &options);
-    let blocking = question.blocking(&side);
+    let blocking = [question.blocking(&side), question.unrendered(&files)].concat();
     if !blocking.is_empty() && !args.allow_partial {
         for d in &blocking {
             let place = d.span().map(|s| question.sources.locate(s)).unwrap_or_default();
@@ -54,6 +55,7 @@ pub(crate) fn run(args: &CompileArgs, global: &Global) -> Result<Exit, Failure> 
     for note in &question.notes {
         let _ = writeln!(text, "note: {note}");
     }
+    let mut verified = Value::Null;
     if path.is_some() && !args.no_verify {
         let universe = &evaluation.universe;
         let report = portcullis_verify::verify(&built.bytes, input, universe, wanted.as_ref(), &names)
@@ -66,19 +68,25 @@ pub(crate) fn run(args: &CompileArgs, global: &Global) -> Result<Exit, Failure> 
             return Ok(Exit::Internal);
         }
         text.push_str(&compared(&report));
+        // More flows than a JSON number holds exactly.
+        let flows = report.flows.to_string();
+        verified = json!({"flows": flows, "pairs": report.pairs, "cells": report.cells});
     }
     if let Some(path) = path {
         write(path, |file| file.write_all(&built.bytes)).map_err(|e| unwritten(path, "-o", &e))?;
         let _ = writeln!(text, "{}: {} bytes", path.display(), built.bytes.len());
     }
-    if args.stats {
+    let json = global.format == FormatName::Json;
+    if json {
+        text = document(args, path, &built.bytes, &verified, blocking.len(), &question.notes);
+    } else if args.stats {
         text.push_str(&stats(&built.bytes));
     }
     if args.stats || args.policy_maps.is_some() {
         let (universe, sources) = (&evaluation.universe, &question.sources);
         let maps = PolicyMaps::new(&evaluation);
         let all = maps.maps(wanted.as_ref());
-        if args.stats {
+        if args.stats && !json {
             text.push_str(&policy_maps::stats(&maps, &all, &side, universe, sources, global.verbose));
         }
         if let Some(path) = &args.policy_maps {
@@ -139,36 +147,74 @@ fn write(path: &Path, fill: impl FnOnce(&mut dyn io::Write) -> io::Result<()>) -
     done
 }
 
+/// Counts of the header, by their names in the text and as JSON.
+const COUNTS: [(&str, &str, usize); 7] = [
+    ("identities", "identities", header::IDENTITIES),
+    ("endpoint groups", "endpointGroups", header::ENDPOINTS),
+    ("peer classes", "peerClasses", header::PEER_CLASSES),
+    ("subject classes", "subjectClasses", header::SUBJECT_CLASSES),
+    ("port atoms", "portAtoms", header::ATOMS),
+    ("rows", "rows", header::ROWS),
+    ("verdict words", "verdictWords", header::WORDS),
+];
+
+/// Sections, likewise.
+const SECTIONS: [(&str, &str, Section); 12] = [
+    ("peer class of each identity", "peerClass", Section::PeerClass),
+    ("subject classes of each endpoint group", "subjectOf", Section::SubjectOf),
+    ("port directory", "portDirectory", Section::PortDirectory),
+    ("port pages", "portPages", Section::PortPages),
+    ("subjects", "subjects", Section::Subjects),
+    ("pair directory", "pairDirectory", Section::PairDirectory),
+    ("pair pages", "pairPages", Section::PairPages),
+    ("rows of each subject", "locals", Section::Locals),
+    ("row directory", "rowDirectory", Section::RowDirectory),
+    ("row pages", "rowPages", Section::RowPages),
+    ("verdict words", "words", Section::Words),
+    ("causes, not in the kernel", "causes", Section::Causes),
+];
+
 /// What the image holds and what each section takes.
 fn stats(bytes: &[u8]) -> String {
     let Ok(image) = Image::parse(bytes) else { return String::new() };
     let mut out = String::new();
-    for (what, at) in [
-        ("identities", header::IDENTITIES),
-        ("endpoint groups", header::ENDPOINTS),
-        ("peer classes", header::PEER_CLASSES),
-        ("subject classes", header::SUBJECT_CLASSES),
-        ("port atoms", header::ATOMS),
-        ("rows", header::ROWS),
-        ("verdict words", header::WORDS),
-    ] {
+    for (what, _, at) in COUNTS {
         let _ = writeln!(out, "  {:>10}  {what}", image.count(at));
     }
-    for (what, section) in [
-        ("peer class of each identity", Section::PeerClass),
-        ("subject classes of each endpoint group", Section::SubjectOf),
-        ("port directory", Section::PortDirectory),
-        ("port pages", Section::PortPages),
-        ("subjects", Section::Subjects),
-        ("pair directory", Section::PairDirectory),
-        ("pair pages", Section::PairPages),
-        ("rows of each subject", Section::Locals),
-        ("row directory", Section::RowDirectory),
-        ("row pages", Section::RowPages),
-        ("verdict words", Section::Words),
-        ("causes, not in the kernel", Section::Causes),
-    ] {
+    for (what, _, section) in SECTIONS {
         let _ = writeln!(out, "  {:>10}  bytes of {what}", image.section(section).len());
     }
     out
+}
+
+/// The same and what was proved, as JSON.
+fn document(
+    args: &CompileArgs,
+    path: Option<&Path>,
+    bytes: &[u8],
+    verified: &Value,
+    left_out: usize,
+    notes: &[String],
+) -> String {
+    let Ok(image) = Image::parse(bytes) else { return String::new() };
+    let counts: Map<String, Value> =
+        COUNTS.iter().map(|(_, name, at)| ((*name).to_owned(), image.count(*at).into())).collect();
+    let sections: Map<String, Value> =
+        SECTIONS.iter().map(|(_, name, s)| ((*name).to_owned(), image.section(*s).len().into())).collect();
+    let mut source = String::new();
+    for byte in image.source() {
+        let _ = write!(source, "{byte:02x}");
+    }
+    let all = json!({
+        "image": path.map(|p| p.display().to_string()),
+        "bytes": bytes.len(),
+        "source": source,
+        "node": args.node,
+        "conclusive": left_out == 0,
+        "verified": verified,
+        "counts": counts,
+        "sections": sections,
+        "notes": notes,
+    });
+    portcullis_report::document("compile", all)
 }

@@ -2,7 +2,7 @@
 
 mod sides;
 mod symbolic;
-mod unrendered;
+pub(super) mod unrendered;
 
 use super::{diagnostics_fail, fails_on, in_order, is_unreadable, progress, read_cluster};
 use crate::args::{DiffArgs, FailOn, FormatName, Global};

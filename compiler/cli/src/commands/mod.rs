@@ -10,6 +10,7 @@ pub(crate) mod prove;
 mod reach;
 mod verify;
 
+use self::diff::unrendered::Unrendered;
 use crate::args::{Cli, Command, FailOn, Global};
 use crate::exit::{Exit, Failure};
 use crate::git::Repository;
@@ -168,6 +169,12 @@ impl Question {
         let mut side = Side::new(own, None, cluster, options);
         self.notes.extend(add_samples(&mut [&mut side], options));
         side
+    }
+
+    /// Templates and patches among the files that hold a policy: what is proved without them is no proof.
+    fn unrendered(&self, files: &Files) -> Vec<Diagnostic> {
+        let all = files.iter().flat_map(|f| Unrendered::of(f, &[], &self.sources).changed);
+        all.collect()
     }
 
     /// Errors that leave objects out of the answer.

@@ -58,7 +58,7 @@ pub(crate) fn run(args: &ProveArgs, global: &Global) -> Result<Exit, Failure> {
     let options = global.options();
     let (mut question, files) = Question::read(&args.paths, args.at.as_deref(), &args.cluster, global)?;
     let side = crate::session::Side::new(&files[0], None, &files[1], &options);
-    let blocking = question.blocking(&side);
+    let blocking = [question.blocking(&side), question.unrendered(&files)].concat();
     if !blocking.is_empty() {
         return Err(shown::incomplete(&question.sources, &blocking));
     }

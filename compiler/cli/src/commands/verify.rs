@@ -1,18 +1,22 @@
 //! `verify`: whether an image answers every flow as the policies do.
 
+mod symbolic;
+
 use super::Question;
 use super::compile::on_node;
 use crate::args::{FormatName, Global, VerifyArgs};
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::session::Side;
+use crate::solver::Z3;
 use portcullis_ir::Direction;
 use portcullis_sema::ports::flow_port;
 use portcullis_sema::universe::NodeId;
 use portcullis_sema::{NodeKind, Universe};
-use portcullis_tables::Cause;
-use portcullis_tables::Image;
+use portcullis_symbolic::Says;
+use portcullis_tables::{Cause, Image, ImageError, Word};
 use portcullis_verify::Report;
+use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::fs;
 
@@ -21,7 +25,7 @@ const SHOWN: usize = 20;
 
 /// Runs the command.
 pub(crate) fn run(args: &VerifyArgs, global: &Global) -> Result<Exit, Failure> {
-    output::check_format(global, "verify", &[FormatName::Terminal])?;
+    output::check_format(global, "verify", &[FormatName::Terminal, FormatName::Json])?;
     let bytes = fs::read(&args.image).map_err(|e| {
         Failure::new(
             format!("{} could not be read: {e}", args.image.display()),
@@ -46,15 +50,115 @@ pub(crate) fn run(args: &VerifyArgs, global: &Global) -> Result<Exit, Failure> {
                 "compile it again, from the same policies and cluster",
             )
         })?;
-    let (text, exit) = if report.differences.is_empty() {
-        (compared(&report), Exit::Clean)
+    let mut exit = if report.differences.is_empty() { Exit::Clean } else { Exit::Findings };
+    let mut outcome = None;
+    if args.symbolic {
+        let subject = symbolic::Subject {
+            name: args.image.display().to_string(),
+            bytes: &bytes,
+            side: &side,
+            universe: &universe,
+            wanted: wanted.as_ref(),
+            options: &options,
+            sources: &question.sources,
+        };
+        let found = match symbolic::prove(&subject, &mut Z3::find(&args.solver)?, global) {
+            Ok(found) => found,
+            Err(symbolic::Stop::Failure(f)) => return Err(f),
+            Err(symbolic::Stop::Defect) => return Ok(Exit::Internal),
+        };
+        // A difference that is there stays one, whatever else was not decided.
+        exit = if exit == Exit::Clean { found.exit() } else { exit };
+        outcome = Some(found);
+    }
+    let text = if global.format == FormatName::Json {
+        let all = json!({
+            "image": args.image.display().to_string(),
+            "node": args.node,
+            "equal": exit == Exit::Clean,
+            "exhaustive": exhaustive(&report, &universe, &side, &bytes),
+            "symbolic": outcome.as_ref().map(symbolic::Outcome::json),
+            "notes": question.notes,
+        });
+        portcullis_report::document("verify", all)
     } else {
-        (differences(&report, &universe, &side, &bytes), Exit::Findings)
+        let first = if report.differences.is_empty() {
+            compared(&report)
+        } else {
+            differences(&report, &universe, &side, &bytes)
+        };
+        first + &outcome.as_ref().map(symbolic::Outcome::terminal).unwrap_or_default()
     };
     if !global.quiet || global.output.is_some() {
         output::text(&text, global)?;
     }
     Ok(exit)
+}
+
+/// An answer in words.
+fn said(says: Says) -> String {
+    let mut out = if says.passes { "allowed" } else { "denied" }.to_owned();
+    if says.redirects {
+        out.push_str(", by way of a proxy");
+    }
+    if says.authenticates {
+        out.push_str(", after authentication");
+    }
+    if says.logs {
+        out.push_str(", with a log entry");
+    }
+    out
+}
+
+fn said_json(says: Says) -> Value {
+    let verdict = if says.passes { "allowed" } else { "denied" };
+    json!({"verdict": verdict, "proxy": says.redirects, "authentication": says.authenticates, "log": says.logs})
+}
+
+/// An image's answer, or why there is none.
+fn image_json(answer: &Result<Word, ImageError>, bytes: &[u8]) -> Value {
+    match answer {
+        Ok(word) => {
+            let says = portcullis_verify::says(*word);
+            let error = says.is_none().then_some(UNKNOWN_BITS);
+            json!({"answer": says.map(said_json), "cause": cause(Some(word), bytes), "error": error})
+        }
+        Err(e) => json!({"answer": null, "cause": null, "error": e.to_string()}),
+    }
+}
+
+/// Of a damaged verdict word.
+const UNKNOWN_BITS: &str = "bits that no policy sets";
+
+/// The line of a word's cause.
+fn cause(word: Option<&Word>, bytes: &[u8]) -> String {
+    let line = word.zip(Image::parse(bytes).ok()).and_then(|(w, image)| image.cause(w.cause()));
+    line.unwrap_or("a cause that is not there").to_owned()
+}
+
+/// The comparison with the oracle as JSON.
+pub(super) fn exhaustive(report: &Report, universe: &Universe, side: &Side<'_>, bytes: &[u8]) -> Value {
+    let differences: Vec<Value> = report
+        .differences
+        .iter()
+        .take(SHOWN)
+        .map(|d| {
+            let image = image_json(&d.image, bytes);
+            json!({
+                "direction": d.direction.to_string(),
+                "subject": end(d.subject, universe, side),
+                "peer": end(d.peer, universe, side),
+                "port": flow_port(d.coordinate).to_string(),
+                "image": image,
+                "policies": {"verdict": d.expected.verdict.to_string(), "cause": d.expected_cause},
+            })
+        })
+        .collect();
+    // More flows than a JSON number holds exactly.
+    json!({
+        "flows": report.flows.to_string(), "pairs": report.pairs, "cells": report.cells,
+        "differences": differences, "more": report.differences.len().saturating_sub(SHOWN),
+    })
 }
 
 /// What was proved.

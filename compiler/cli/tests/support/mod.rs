@@ -1,8 +1,10 @@
 //! Runs the program in a folder of its own.
 #![allow(unreachable_pub, reason = "a module of several test programs")]
+#![allow(clippy::print_stderr, reason = "tests say what they leave out")]
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -89,6 +91,7 @@ impl Run {
 
     /// Fails unless both outputs together hold every text, wherever lines were broken.
     #[track_caller]
+    #[allow(dead_code, reason = "not every test file reads texts")]
     pub fn says(self, texts: &[&str]) -> Self {
         let all = format!("{}{}", self.out, self.err);
         let flat = all.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -128,4 +131,38 @@ pub fn cluster(apps: &[&str]) -> String {
 #[allow(dead_code, reason = "not every test file needs the examples")]
 pub fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies/examples").canonicalize().unwrap()
+}
+
+/// The z3 that `PORTCULLIS_Z3` names or that is on the path; says in one line that there is none.
+#[allow(dead_code, reason = "not every test file needs a solver")]
+pub fn z3(left_out: &str) -> Option<String> {
+    let path = std::env::var("PORTCULLIS_Z3").unwrap_or_else(|_| "z3".to_owned());
+    let there = Command::new(&path).arg("--version").output().is_ok_and(|o| o.status.success());
+    if !there {
+        assert!(std::env::var_os("PORTCULLIS_Z3").is_none(), "PORTCULLIS_Z3 names no z3 that runs");
+        eprintln!("left out, since there is no z3 (scripts/z3.sh fetches one): {left_out}");
+    }
+    there.then_some(path)
+}
+
+/// Runs with a solver of the test's own.
+#[allow(dead_code, reason = "not every test file needs a solver")]
+pub fn run_with_solver(folder: &Path, solver: &str, args: &[&str]) -> (i32, String) {
+    let out: Output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+        .args(args)
+        .current_dir(folder)
+        .env("PORTCULLIS_Z3", solver)
+        .output()
+        .unwrap();
+    let text = [out.stdout, out.stderr].concat();
+    (out.status.code().unwrap_or(-1), String::from_utf8_lossy(&text).into_owned())
+}
+
+/// A program in the place of z3.
+#[allow(dead_code, reason = "not every test file needs a solver")]
+pub fn fake(s: &Sandbox, script: &str) -> String {
+    s.write("fake-z3", format!("#!/bin/sh\ncat >/dev/null\n{script}\n"));
+    let path = s.path("fake-z3");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path.to_string_lossy().into_owned()
 }

@@ -6,6 +6,8 @@ pub(crate) mod explain;
 pub(crate) mod parts;
 pub(crate) mod reach;
 
+use crate::place::Places;
+use portcullis_diag::{SourceMap, Span};
 use serde::Serialize;
 
 /// Version of the schemas; it changes only when a field goes away or changes its meaning.
@@ -29,8 +31,14 @@ struct Envelope<T> {
     body: T,
 }
 
-/// One document, with a line feed at its end.
-fn document(report: &str, body: impl Serialize) -> String {
+/// A place as every document has it; null where it is not known.
+pub fn span(sources: &SourceMap, span: Span) -> impl Serialize + use<'_> {
+    parts::span(&Places::new(sources), span)
+}
+
+/// One document, with a line feed at its end: `portcullis.dev/REPORT/v1`, and the fields of the body, which
+/// is a struct or a map.
+pub fn document(report: &str, body: impl Serialize) -> String {
     let envelope = Envelope {
         schema: format!("portcullis.dev/{report}/v{VERSION}"),
         schema_version: VERSION,

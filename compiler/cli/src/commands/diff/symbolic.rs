@@ -1,6 +1,7 @@
 //! `diff --symbolic`: whether any pod that could exist sees a difference.
 
 use super::sides;
+use super::unrendered::Unrendered;
 use crate::args::{DiffArgs, FailOn, FormatName, Global};
 use crate::commands::prove::shown::{self, Shown, flow_json};
 use crate::commands::{fails_on, in_order, progress, read_cluster};
@@ -39,7 +40,10 @@ pub(super) fn run(args: &DiffArgs, global: &Global) -> Result<Exit, Failure> {
     let base = Side::new(base_files, Some(head_files), cluster_files, &options);
     broken.extend(head.diagnostics.iter().chain(&base.diagnostics).cloned());
     broken.extend(cluster_files.iter().flat_map(|f| f.parsed.diagnostics.iter().cloned()));
+    let unrendered = Unrendered::of(head_files, base_files, &sources);
+    let note = unrendered.note();
     broken.retain(is_blocking);
+    broken.extend(unrendered.changed);
     in_order(&sources, &mut broken);
     if !broken.is_empty() {
         progress(global, "");
@@ -76,9 +80,9 @@ pub(super) fn run(args: &DiffArgs, global: &Global) -> Result<Exit, Failure> {
     }
     progress(global, "");
     let text = if global.format == FormatName::Json {
-        json(&given.base_name, &given.head_name, &found)
+        json(&given.base_name, &given.head_name, &found, note.as_slice())
     } else {
-        terminal(&found)
+        terminal(&found) + &note.map(|n| format!("note: {n}\n")).unwrap_or_default()
     };
     if !(global.quiet && global.output.is_none()) {
         output::text(&text, global)?;
@@ -120,28 +124,26 @@ fn terminal(found: &[(&str, Found)]) -> String {
     out
 }
 
-fn json(base: &str, head: &str, found: &[(&str, Found)]) -> String {
+fn json(base: &str, head: &str, found: &[(&str, Found)], notes: &[String]) -> String {
     let one = |f: &Found| -> Value {
         match f {
-            Found::None => json!({"state": "none"}),
-            Found::Undecided(why) => json!({"state": "undecided", "why": why}),
+            Found::None => json!({"state": "none", "why": null, "base": null, "head": null}),
+            Found::Undecided(why) => json!({"state": "undecided", "why": why, "base": null, "head": null}),
             Found::Flow(judged) => {
                 let [old, new] = &**judged;
-                json!({"state": "found", "base": flow_json(old), "head": flow_json(new)})
+                json!({"state": "found", "why": null, "base": flow_json(old), "head": flow_json(new)})
             }
         }
     };
     let mut all = json!({
-        "schema": "portcullis.dev/symbolic-diff/v1",
-        "schemaVersion": 1,
-        "tool": {"name": "portcullis", "version": env!("CARGO_PKG_VERSION")},
         "base": base,
         "head": head,
+        "notes": notes,
     });
     for (what, f) in found {
         if let Some(map) = all.as_object_mut() {
             map.insert((*what).to_owned(), one(f));
         }
     }
-    format!("{all:#}\n")
+    portcullis_report::document("symbolic-diff", all)
 }

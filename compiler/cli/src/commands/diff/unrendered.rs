@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 
 /// What the two sides leave unrendered.
 #[derive(Debug, Default)]
-pub(super) struct Unrendered {
+pub(in crate::commands) struct Unrendered {
     /// Errors: documents that hold a policy and that the other side has not as they are.
-    pub(super) changed: Vec<Diagnostic>,
+    pub(in crate::commands) changed: Vec<Diagnostic>,
     /// Where they stand.
     spans: Vec<Span>,
     /// How many documents that hold a policy are the same on both sides.
@@ -21,7 +21,7 @@ pub(super) struct Unrendered {
 
 impl Unrendered {
     /// Looks at what was skipped on the side that is to be and on the one that was.
-    pub(super) fn of(head: &[File], base: &[File], sources: &SourceMap) -> Self {
+    pub(in crate::commands) fn of(head: &[File], base: &[File], sources: &SourceMap) -> Self {
         let mut unmatched: BTreeMap<&str, Vec<&Skipped>> = BTreeMap::new();
         for (s, text) in policies(base, sources) {
             unmatched.entry(text).or_default().push(s);
@@ -88,13 +88,13 @@ fn diagnostic(s: &Skipped, text: &str, object: Option<ObjectRef>) -> Diagnostic 
     let (code, what, help) = if s.reason == SkipReason::Kustomize {
         (
             syntax::PATCH_SKIPPED,
-            "this policy is a kustomize patch, so the change cannot be judged: build it first",
+            "this policy is a kustomize patch, so nobody knows what it says: build it first",
             "compare what kustomize makes of both sides: kubectl kustomize … | portcullis diff base.yaml -",
         )
     } else {
         (
             syntax::TEMPLATE_SKIPPED,
-            "this policy is a template, so the change cannot be judged: render it first",
+            "this policy is a template, so nobody knows what it says: render it first",
             "compare what Helm makes of both sides: helm template … | portcullis diff base.yaml -",
         )
     };

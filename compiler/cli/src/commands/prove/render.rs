@@ -117,15 +117,12 @@ impl Report<'_> {
     pub(super) fn json(&self) -> String {
         let claims: Vec<Value> = self.outcomes.iter().map(|o| self.claim(o)).collect();
         let all = json!({
-            "schema": "portcullis.dev/prove/v1",
-            "schemaVersion": 1,
-            "tool": {"name": "portcullis", "version": env!("CARGO_PKG_VERSION")},
             "everyPod": self.every_pod,
             "policies": self.policies,
             "claims": claims,
             "notes": self.notes,
         });
-        format!("{all:#}\n")
+        portcullis_report::document("prove", all)
     }
 
     fn claim(&self, o: &Outcome) -> Value {

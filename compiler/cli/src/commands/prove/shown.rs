@@ -4,7 +4,7 @@ use crate::args::Global;
 use crate::exit::{Exit, Failure};
 use crate::output;
 use portcullis_diag::{Diagnostic, SourceMap, Span};
-use portcullis_ir::{Decision, Options, PolicySet, Reason, Verdict};
+use portcullis_ir::{Decision, Options, PolicyId, PolicySet, Reason, Verdict};
 use portcullis_oracle::Oracle;
 use portcullis_symbolic::{Pods, Witness, replay};
 use serde_json::{Value, json};
@@ -19,8 +19,19 @@ pub(crate) struct Cause {
     pub(crate) allowed: bool,
     /// Why, in words.
     pub(crate) why: String,
-    /// The lines that make it so: a policy, and where.
-    pub(crate) places: Vec<(String, String)>,
+    /// The lines that make it so.
+    pub(crate) places: Vec<Place>,
+}
+
+/// A line of a policy.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The policy.
+    pub(crate) policy: String,
+    /// File, line and column.
+    pub(crate) at: String,
+    /// The same as JSON.
+    span: Value,
 }
 
 /// A flow, and what the oracle says of it under one policy set.
@@ -73,8 +84,8 @@ impl Shown {
         let mut out = String::new();
         for c in self.causes.iter().filter(|c| self.passes || !c.allowed) {
             let _ = writeln!(out, "{indent}{} {}", c.direction, c.why);
-            for (policy, place) in &c.places {
-                let _ = writeln!(out, "{indent}  {place}  {policy}");
+            for p in &c.places {
+                let _ = writeln!(out, "{indent}  {}  {}", p.at, p.policy);
             }
         }
         out
@@ -82,17 +93,20 @@ impl Shown {
 }
 
 fn cause(direction: &'static str, d: &Decision, policies: &PolicySet, sources: &SourceMap) -> Cause {
-    let place = |span: Span| {
+    let place = |policy: PolicyId, span: Span| {
         let at = sources.position(span);
-        format!("{}:{}:{}", sources.name(span), at.line, at.column)
+        Place {
+            policy: policies.policy(policy).map(|p| p.object.to_string()).unwrap_or_default(),
+            at: format!("{}:{}:{}", sources.name(span), at.line, at.column),
+            // A place always has a JSON form.
+            span: serde_json::to_value(portcullis_report::span(sources, span)).unwrap_or_default(),
+        }
     };
     let mut places = Vec::new();
     let why = match &d.reason {
         Reason::Rules(ids) => {
-            for rule in ids.iter().filter_map(|id| policies.rule(*id)) {
-                let policy = policies.policy(rule.policy).map(|p| p.object.to_string());
-                places.push((policy.unwrap_or_default(), place(rule.span)));
-            }
+            let rules = ids.iter().filter_map(|id| policies.rule(*id));
+            places.extend(rules.map(|r| place(r.policy, r.span)));
             let many = if places.len() == 1 { "this rule" } else { "these rules" };
             format!("is {} by {many}", d.verdict)
         }
@@ -100,10 +114,8 @@ fn cause(direction: &'static str, d: &Decision, policies: &PolicySet, sources: &
             "is allowed because the node's own host always reaches its pods (SEM-5.5)".to_owned()
         }
         Reason::DefaultDeny(ids) => {
-            for e in ids.iter().filter_map(|id| policies.enforcement(*id)) {
-                let policy = policies.policy(e.policy).map(|p| p.object.to_string());
-                places.push((policy.unwrap_or_default(), place(e.span)));
-            }
+            let enforced = ids.iter().filter_map(|id| policies.enforcement(*id));
+            places.extend(enforced.map(|e| place(e.policy, e.span)));
             "is denied because no rule allows it, and default deny is on".to_owned()
         }
         Reason::NotEnforced => "is allowed because nothing turns default deny on for this pod".to_owned(),
@@ -156,7 +168,7 @@ pub(crate) fn flow_json(shown: &Shown) -> Value {
         .iter()
         .map(|c| {
             let places: Vec<Value> =
-                c.places.iter().map(|(policy, at)| json!({"policy": policy, "at": at})).collect();
+                c.places.iter().map(|p| json!({"policy": p.policy, "place": p.span})).collect();
             let verdict = if c.allowed { "allowed" } else { "denied" };
             json!({"direction": c.direction, "verdict": verdict, "why": c.why, "places": places})
         })
