@@ -36,6 +36,8 @@ pub enum Request {
     },
     /// Read everything again, now.
     Refresh,
+    /// What is counted, in Prometheus' text format, as one JSON string.
+    Metrics,
 }
 
 impl Request {

@@ -9,6 +9,7 @@ pub mod inputs;
 pub mod kernel;
 pub mod lab;
 pub mod links;
+pub mod metrics;
 pub mod node;
 pub mod numbers;
 pub mod serve;

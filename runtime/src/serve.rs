@@ -5,12 +5,14 @@ use crate::config::Config;
 use crate::control::{self, LONGEST, Request};
 use crate::events::Dictionary;
 use crate::links::Monitor;
+use crate::metrics;
 use crate::node::{Node, NodeError};
 use crate::status;
 use notify::{RecursiveMode, Watcher as _};
 use portcullis_abi::maps::{Event, VERDICT_DROPPED};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -71,6 +73,9 @@ pub async fn run(path: &Path) -> Result<(), ServeError> {
     follow_links(&tell).map_err(|e| ServeError::System("interfaces cannot be followed", e))?;
     let listener = listen(&state).map_err(|e| ServeError::System("the control socket", e))?;
     follow_events(&node, &tell)?;
+    if let Some(at) = node.config().metrics {
+        serve_metrics(at, &tell).await.map_err(|e| ServeError::System("the metrics page", e))?;
+    }
     let mut stop = signal(SignalKind::terminate()).map_err(|e| ServeError::System("signals", e))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| ServeError::System("signals", e))?;
     let mut reload = signal(SignalKind::hangup()).map_err(|e| ServeError::System("signals", e))?;
@@ -212,6 +217,20 @@ fn parent(p: &Path) -> PathBuf {
     }
 }
 
+/// Serves metrics, which the loop is asked for like everything else.
+async fn serve_metrics(at: SocketAddr, tell: &mpsc::Sender<Happened>) -> io::Result<()> {
+    let tell = tell.clone();
+    let page = move || {
+        let tell = tell.clone();
+        async move {
+            let (to, mut said) = mpsc::channel(1);
+            tell.send(Happened::Asked(Request::Metrics, to)).await.ok()?;
+            serde_json::from_str::<String>(&said.recv().await?).ok()
+        }
+    };
+    metrics::serve(at, page).await
+}
+
 fn follow_links(tell: &mpsc::Sender<Happened>) -> io::Result<()> {
     let monitor = Monitor::new()?;
     let tell = tell.clone();
@@ -316,6 +335,7 @@ fn answer(
             }
             Err(e) => failed(&e),
         },
+        Request::Metrics => metrics::text(node).map_or_else(|e| failed(&e), Value::String),
         Request::Refresh => {
             refresh(node, words);
             json!({ "generation": node.current().map(|r| r.generation), "problems": node.problems() })

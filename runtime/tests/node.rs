@@ -317,6 +317,30 @@ fn the_live_kernel_is_compared_with_what_was_proved() {
 }
 
 #[test]
+fn metrics_are_served_where_they_are_asked_for_and_nothing_else_is() {
+    let Some(mut agent) = Agent::new("metrics", &["web", "db"]) else { return };
+    agent.configure("metrics: 127.0.0.1:9964\n");
+    agent.policy("db.yaml", DB);
+    agent.start();
+    agent.generation(1);
+    let node = agent.lab.node();
+    let up = ["-n", &node, "link", "set", "lo", "up"];
+    assert!(std::process::Command::new("ip").args(up).status().unwrap().success());
+    assert!(!agent.reaches("web", agent.at("db", 5432)));
+    let get = |path: &str| {
+        let mut stream = agent.lab.tcp(&node, "127.0.0.1:9964".parse().unwrap(), TRY).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    let page = get("/metrics");
+    assert!(page.starts_with("HTTP/1.1 200") && page.contains("\nportcullis_generation 1\n"), "{page}");
+    assert!(page.contains("portcullis_drops_total{direction=\"ingress\",cause=\"default deny by"), "{page}");
+    assert!(get("/").starts_with("HTTP/1.1 404"));
+}
+
+#[test]
 fn detach_leaves_nothing_behind() {
     let Some(mut agent) = Agent::new("detach", &["web", "db"]) else { return };
     agent.policy("db.yaml", DB);
