@@ -1,10 +1,14 @@
 //! What an image costs: `measure [PODS] [POLICIES] [PODS OF A LABEL SET]`, one line a number.
+//!
+//! `measure grow PODS` keeps the apps and the policies of the default cluster and gives every pod a label of
+//! its own that no policy names: identities grow, and nothing that policies can tell apart.
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, reason = "a measuring tool")]
 
 use fixedbitset::FixedBitSet;
-use portcullis_abi::header;
+use portcullis_abi::{Section, header};
 use portcullis_bench::{Shape, generate};
 use portcullis_diag::FileId;
+use portcullis_front::ast::Body;
 use portcullis_ir::cluster::Facts;
 use portcullis_ir::{Cluster, Options, lower};
 use portcullis_sema::policymap::PolicyMaps;
@@ -15,8 +19,13 @@ use portcullis_verify::verify;
 use std::time::Instant;
 
 fn main() {
+    let grow = std::env::args().nth(1).is_some_and(|a| a == "grow");
     let mut args = std::env::args().skip(1).filter_map(|a| a.parse().ok());
-    let mut shape = Shape::pods(args.next().unwrap_or(10_000));
+    let mut shape = Shape::pods(if grow { 10_000 } else { args.next().unwrap_or(10_000) });
+    if grow {
+        let apps = shape.namespaces * shape.apps_per_namespace;
+        shape.replicas = args.next().unwrap_or(10_000) / apps;
+    }
     if let Some(policies) = args.next() {
         shape.policies = policies;
     }
@@ -27,8 +36,13 @@ fn main() {
     let generated = generate(&shape);
     let options = Options::default();
     let mut facts = Facts::default();
-    portcullis_front::parse_in_batches(FileId(0), "cluster.yaml", &generated.cluster, &mut |part| {
-        part.objects.iter().for_each(|o| facts.add(o));
+    portcullis_front::parse_in_batches(FileId(0), "cluster.yaml", &generated.cluster, &mut |mut part| {
+        for o in &mut part.objects {
+            if grow && matches!(o.body, Body::Pod(_)) {
+                o.meta.labels.push(("instance".into(), o.meta.name.value.clone()));
+            }
+            facts.add(o);
+        }
     });
     let objects: Vec<_> = generated
         .policies
@@ -45,7 +59,7 @@ fn main() {
     let built = build(&e, None, &|c| format!("{c:?}")).expect("an image");
     println!("evaluation and image {:>8.1} ms", ms(t));
     let image = Image::parse(&built.bytes).expect("an image");
-    let causes = image.section(portcullis_abi::Section::Causes).len();
+    let causes = image.section(Section::Causes).len();
     println!(
         "{} identities, {} peer classes, {} subject classes, {} atoms, {} rows, {} words, {} bytes and {causes} of causes",
         image.count(header::IDENTITIES),
@@ -55,6 +69,17 @@ fn main() {
         image.count(header::ROWS),
         image.count(header::WORDS),
         built.bytes.len() - causes
+    );
+    let size = |s: Section| image.section(s).len();
+    println!(
+        "bytes: {} by identity and endpoint, {} of ports, {} of pairs, {} of rows and words",
+        size(Section::PeerClass) + size(Section::SubjectOf),
+        size(Section::PortDirectory) + size(Section::PortPages),
+        size(Section::Subjects)
+            + size(Section::PairDirectory)
+            + size(Section::PairPages)
+            + size(Section::Locals),
+        size(Section::RowDirectory) + size(Section::RowPages) + size(Section::Words)
     );
     let t = Instant::now();
     let report = verify(&built.bytes, input, &e.universe, None, &|c| format!("{c:?}")).expect("an image");
