@@ -317,6 +317,20 @@ fn the_live_kernel_is_compared_with_what_was_proved() {
 }
 
 #[test]
+fn a_full_map_of_addresses_is_said_and_leaves_nobody_a_stranger_with_rights() {
+    let Some(mut agent) = Agent::new("full", &["web", "api", "db"]) else { return };
+    agent.configure("podCidrs: [10.77.0.0/24, \"fd77::/64\"]\nsizes: {addresses: 6}\n");
+    // The world may do everything: an address that is taken for the world's would get through.
+    agent.policy("db.yaml", &DB_OPEN.replace("[all]", "[world]"));
+    agent.start();
+    let v = agent.wait("a problem", |v| v["healthy"] == false && v["generation"] == 1);
+    assert!(v["problems"].to_string().contains("the map of addresses is full"), "{v}");
+    let _servers = agent.serve("db", 5432);
+    assert!(!agent.reaches("api", agent.at("db", 5432)) && !agent.reaches("web", agent.at("db", 5432)));
+    assert!(!agent.reaches("api", agent.at6("db", 5432)) && !agent.reaches("web", agent.at6("db", 5432)));
+}
+
+#[test]
 fn metrics_are_served_where_they_are_asked_for_and_nothing_else_is() {
     let Some(mut agent) = Agent::new("metrics", &["web", "db"]) else { return };
     agent.configure("metrics: 127.0.0.1:9964\n");
