@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitCode, Stdio};
@@ -77,8 +78,13 @@ pub(crate) fn run(keep: bool) -> Result<ExitCode, String> {
     }
     let folder = env::temp_dir().join(format!("portcullis-demo-{}", std::process::id()));
     let mut stage = Stage { folder, agent: None, keep };
+    // Its own, and nobody else's: whoever made a folder of that name before may not be trusted.
+    fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&stage.folder)
+        .map_err(|e| format!("{} could not be made: {e}", stage.folder.display()))?;
     let policies = stage.folder.join("policies");
-    fs::create_dir_all(&policies).map_err(|e| words(&e))?;
+    fs::create_dir(&policies).map_err(|e| words(&e))?;
     fs::write(policies.join("db-allow-api.yaml"), BASE).map_err(|e| words(&e))?;
     fs::write(stage.config(), config(&lab)).map_err(|e| words(&e))?;
     let exe = env::current_exe().map_err(|e| words(&e))?;

@@ -87,6 +87,9 @@ impl Classes {
                 }
             }
         }
+        memo.subjects = std::mem::take(&mut memo.used);
+        // The memo has them in the order that images want.
+        cells.forget_parts();
         out.refine(e.universe.len());
         out
     }
@@ -152,13 +155,15 @@ impl Classes {
 
 /// The parts of a class, the largest first, so that most of an image's pages are zero, and their rows.
 fn subject(cells: &Cells<'_, '_>, d: Direction, class: u32, key: &Key, memo: &mut Memo) -> SubjectClass {
-    if let Some(Known { parts, rows }) = memo.subjects.get(key) {
-        return SubjectClass {
+    if let Some((key, known)) = memo.subjects.remove_entry(key) {
+        let out = SubjectClass {
             direction: d,
-            parts: Rc::clone(parts),
-            rows: Rc::clone(rows),
+            parts: Rc::clone(&known.parts),
+            rows: Rc::clone(&known.rows),
             class: (key.direction, class),
         };
+        memo.used.insert(key, known);
+        return out;
     }
     let mut parts: Vec<Part> = Vec::clone(&cells.parts(0, d, class));
     parts.sort_by_key(|p| (std::cmp::Reverse(p.peers.count_ones(..)), p.peers.minimum()));
@@ -171,6 +176,6 @@ fn subject(cells: &Cells<'_, '_>, d: Direction, class: u32, key: &Key, memo: &mu
         })
         .collect();
     let (parts, rows) = (Rc::new(parts), Rc::new(rows));
-    memo.subjects.insert(key.clone(), Known { parts: Rc::clone(&parts), rows: Rc::clone(&rows) });
+    memo.used.insert(key.clone(), Known { parts: Rc::clone(&parts), rows: Rc::clone(&rows) });
     SubjectClass { direction: d, parts, rows, class: (key.direction, class) }
 }

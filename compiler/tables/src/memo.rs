@@ -29,7 +29,10 @@ pub(crate) struct Memo {
     pub(crate) policies: Interner<ObjectRef>,
     pub(crate) causes: Interner<PlacedCause>,
     pub(crate) rows: Interner<PlacedRow>,
+    /// Subject classes of the last image, and, while one is made, those that it has so far: what an image
+    /// does not use is not kept for the next, since parts are large.
     pub(crate) subjects: FxHashMap<Key, Known>,
+    pub(crate) used: FxHashMap<Key, Known>,
     /// Digests: of the identities, and of policies by number.
     pub(crate) identities: Option<Sum>,
     pub(crate) sums: FxHashMap<u32, Sum>,
