@@ -27,7 +27,7 @@ pub fn ports(sides: &[&Side]) -> Vec<FlowPort> {
         }
         for rule in &side.policies.rules {
             let Ports::Of(terms) = &rule.ports else { continue };
-            for t in terms {
+            for t in terms.iter() {
                 match t {
                     PortTerm::Range(l4, low, high) => {
                         around(*l4, *low);

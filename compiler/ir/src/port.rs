@@ -1,6 +1,7 @@
 //! Ports, protocols and ICMP types (SEM-2.6 to SEM-2.8).
 
 use smol_str::SmolStr;
+use std::sync::Arc;
 
 /// A transport protocol with ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,7 +46,7 @@ pub enum Ports {
     /// Every protocol, ICMP included.
     All,
     /// Sorted and distinct.
-    Of(Box<[PortTerm]>),
+    Of(Arc<[PortTerm]>),
 }
 
 impl Ports {

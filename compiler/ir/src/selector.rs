@@ -4,6 +4,7 @@ use crate::label::LabelSet;
 use portcullis_front::ast::Operator;
 use smol_str::SmolStr;
 use std::fmt;
+use std::sync::Arc;
 
 /// One condition on one label key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,7 +49,7 @@ impl Requirement {
 
 /// A conjunction of requirements; the empty selector matches every label set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Selector(Box<[Requirement]>);
+pub struct Selector(Arc<[Requirement]>);
 
 impl Selector {
     /// The conjunction of these requirements, sorted and without repeats.

@@ -347,7 +347,7 @@ impl Encoder<'_> {
             return t.constant(true); // SEM-6.6
         };
         let mut all = Vec::new();
-        for term in terms {
+        for term in terms.iter() {
             all.push(match term {
                 PortTerm::Range(l4, low, high) => {
                     let l4 = t.is(flow.protocol, l4_code(*l4));

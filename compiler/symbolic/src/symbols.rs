@@ -176,7 +176,7 @@ impl Vocabulary {
             }
             for rule in &set.rules {
                 let Ports::Of(terms) = &rule.ports else { continue };
-                for t in terms {
+                for t in terms.iter() {
                     match t {
                         PortTerm::Range(l4, low, high) => {
                             out.numbers.extend([(l4_code(*l4), *low), (l4_code(*l4), *high)]);

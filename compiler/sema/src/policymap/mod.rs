@@ -317,7 +317,7 @@ impl<'e, 'a> PolicyMaps<'e, 'a> {
         let mut out: HashMap<(Tier, &PortTerm), Kind> = HashMap::new();
         for (_, rule) in rules.iter().filter(|(_, r)| self.is_about_all(r)) {
             let Ports::Of(terms) = &rule.ports else { continue };
-            for term in terms {
+            for term in terms.iter() {
                 let own = kind(rule);
                 let slot = out.entry((rule.tier, term)).or_insert_with(|| own.clone());
                 if own < *slot {
@@ -352,7 +352,7 @@ impl<'e, 'a> PolicyMaps<'e, 'a> {
             out.push(Wish { rule: Some(id), key, precedence: vec![own.step], whom: Rc::clone(whom) });
         };
         let Ports::Of(terms) = &rule.ports else { return add(PortKey::ANY, &whom) };
-        for term in terms {
+        for term in terms.iter() {
             // An entry for every identity at the same ports says the same already.
             if !any && starts_above_zero(term) && broad.get(&(rule.tier, term)) == Some(&own) {
                 continue;
