@@ -1,5 +1,6 @@
-//! A random cluster under random policies: every engine must give the oracle's verdict on every
-//! question, and the normal form must be sound.
+//! A random cluster under random policies: oracle, classes, image and the formula that z3 is asked about
+//! must give one verdict on every question; the image must be what the formula says of it; and the normal
+//! form must be sound.
 
 #![no_main]
 
@@ -8,6 +9,7 @@ use portcullis_diag::SourceMap;
 use portcullis_snapshot_tests::engines::disagreements;
 use portcullis_snapshot_tests::generate::{Choices, world};
 use portcullis_snapshot_tests::side::Side;
+use portcullis_snapshot_tests::tables::{image, judge};
 
 fuzz_target!(|data: &[u8]| {
     let world = world(&mut Choices::new(data));
@@ -19,4 +21,7 @@ fuzz_target!(|data: &[u8]| {
         let objects = world.cluster.iter().chain(&world.policies).map(ToString::to_string);
         panic!("{} in all, the first: {first}\n{}", wrong.len(), objects.collect::<Vec<_>>().join("\n"));
     }
+    let judged = judge(&side, &image(&side), None);
+    assert!(judged.differ.is_empty(), "{:?}", judged.differ.first());
+    assert!(judged.unknown.is_empty(), "{:?}", judged.unknown.first());
 });

@@ -128,3 +128,38 @@ fn every_entry_is_a_line_with_its_rule() {
     assert_eq!(s.run(&write).code, 0);
     assert_eq!(fs::read_to_string(s.path("maps.jsonl")).unwrap(), text);
 }
+
+#[test]
+fn neither_the_order_of_files_nor_the_number_of_threads_changes_a_byte() {
+    let s = Sandbox::new();
+    // Files that were written first are often found first.
+    for n in [4, 1, 5, 0, 3, 2] {
+        let text =
+            support::policy(&format!("p{n}"), &format!("a{}", n % 4), &format!("a{}", (n * 5 + 1) % 6));
+        s.write(&format!("p/{n}.yaml"), text);
+    }
+    s.write("cluster.yaml", support::cluster(&["a3", "a0", "a5", "a1", "a4", "a2"]));
+    let named = |order: [usize; 6]| order.map(|n| format!("p/{n}.yaml")).to_vec();
+    let orders = [
+        vec!["p".to_owned()],
+        named([0, 1, 2, 3, 4, 5]),
+        named([5, 3, 1, 4, 2, 0]),
+        named([2, 4, 0, 5, 3, 1]),
+    ];
+    let mut images: Vec<Vec<u8>> = Vec::new();
+    for paths in orders {
+        for threads in ["1", "2"] {
+            let out = std::process::Command::new(env!("CARGO_BIN_EXE_portcullis"))
+                .arg("compile")
+                .args(&paths)
+                .args(["--cluster", "cluster.yaml", "-o", "policy.img"])
+                .env("RAYON_NUM_THREADS", threads)
+                .current_dir(&s.root)
+                .output()
+                .unwrap();
+            assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+            images.push(fs::read(s.path("policy.img")).unwrap());
+        }
+    }
+    assert!(images.iter().all(|i| *i == images[0]));
+}

@@ -79,6 +79,7 @@ fn every_mutant_that_changes_a_verdict_is_reported_with_a_flow_that_it_changes()
         usize::try_from(state % below as u64).unwrap()
     };
     let (mut changed, mut tried) = (0, 0);
+    let mut by_section = [0; 11];
     while changed < wanted && tried < wanted * 20 {
         tried += 1;
         let section = random(11);
@@ -109,6 +110,7 @@ fn every_mutant_that_changes_a_verdict_is_reported_with_a_flow_that_it_changes()
             continue;
         }
         changed += 1;
+        by_section[section] += 1;
         let report = verify(&bytes, input, &e.universe, None, &names).unwrap();
         let first = report.differences.first().unwrap_or_else(|| panic!("byte {at} of section {section}"));
         assert!(first.changes_verdict(), "byte {at} of section {section}: {first:?}");
@@ -122,4 +124,5 @@ fn every_mutant_that_changes_a_verdict_is_reported_with_a_flow_that_it_changes()
         );
     }
     assert_eq!(changed, wanted, "of {tried} tried");
+    assert!(by_section.iter().all(|n| *n > 0), "by section: {by_section:?}");
 }
