@@ -122,12 +122,21 @@ pub(crate) struct ExplainArgs {
 /// `reach`.
 #[derive(Debug, Args)]
 pub(crate) struct ReachArgs {
-    /// Only flows from here
+    /// Only flows from here; also ns/ for a whole namespace
     #[arg(long, value_name = "WHO")]
     pub(crate) from: Option<String>,
-    /// Only flows to here
+    /// Only flows to here, likewise
     #[arg(long, value_name = "WHO")]
     pub(crate) to: Option<String>,
+    /// Only the groups of workloads that all reach one another, directly or by steps
+    #[arg(long, conflicts_with_all = ["from", "to", "steps", "cut"])]
+    pub(crate) groups: bool,
+    /// Whom --from reaches by way of other pods too, by the fewest hops; with --to, a way there
+    #[arg(long, requires = "from")]
+    pub(crate) steps: bool,
+    /// Which allow rules every way from --from to --to hangs on, whatever the number of hops
+    #[arg(long, requires = "from", requires = "to")]
+    pub(crate) cut: bool,
     /// Files and folders of policies, `-` for standard input
     #[arg(value_name = "PATH", default_value = ".")]
     pub(crate) paths: Vec<PathBuf>,

@@ -293,3 +293,48 @@ fn every_why_of_the_examples_can_be_pasted_and_agrees_with_its_finding() {
     }
     assert!(asked > 50, "{asked}");
 }
+
+/// world → web → api → db, each let in by its own policy.
+fn chain() -> Sandbox {
+    let s = Sandbox::new();
+    let pod = |n: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {n}, namespace: shop, labels: {{app: {n}}}}}\n---\n"
+        )
+    };
+    s.write("cluster.yaml", ["web", "api", "db"].map(pod).concat());
+    s.write("p/api.yaml", policy("api", "api", "web")).write("p/db.yaml", policy("db", "db", "api"));
+    s.write(
+        "p/web.yaml",
+        policy("web", "web", "nobody").replace(
+            "fromEndpoints:\n        - matchLabels:\n            app: nobody",
+            "fromEntities: [world]",
+        ),
+    );
+    s
+}
+
+#[test]
+fn steps_and_cuts_name_the_way_and_every_rule_that_it_hangs_on() {
+    let s = chain();
+    let reach = |more: &[&str]| s.run(&[&["reach", "p", "--cluster", "cluster.yaml"][..], more].concat());
+    reach(&["--from", "entity:world", "--steps"]).ends(0).says(&[
+        "by one hop: shop/web",
+        "by 2 hops: shop/api",
+        "by 3 hops: shop/db",
+    ]);
+    reach(&["--from", "entity:world", "--to", "shop/db", "--cut"]).ends(0).says(&[
+        "reaches shop/db, by 3 hops at the fewest",
+        "→ shop/db on TCP 8080 by CiliumNetworkPolicy shop/db at p/db.yaml:15:11",
+        "each of these 3 rules",
+    ]);
+    reach(&["--from", "shop/db", "--to", "shop/web", "--cut"])
+        .ends(0)
+        .says(&["shop/db does not reach shop/web, by any number of hops"]);
+    reach(&["--from", "entity:world", "--to", "shop/", "--cut", "--format", "json"])
+        .ends(0)
+        .says(&["\"schema\": \"portcullis.dev/steps/v1\"", "\"atLeast\": 0"]);
+    reach(&["--groups"]).ends(0).says(&["no two workloads reach each other, directly or by steps"]);
+    assert_eq!(reach(&["--from", "entity:world", "--cut"]).code, 2, "a cut needs both ends");
+    assert_eq!(reach(&["--from", "entity:world", "--steps", "--format", "dot"]).code, 2);
+}

@@ -20,7 +20,9 @@ mod terminal;
 mod words;
 
 pub use json::{document, span};
-pub use model::{CheckReport, ClusterSource, Coverage, DiffReport, ExplainedSide, Explanation, ReachReport};
+pub use model::{
+    CheckReport, ClusterSource, Coverage, DiffReport, ExplainedSide, Explanation, ReachReport, StepsReport,
+};
 
 use portcullis_diag::SourceMap;
 
@@ -102,6 +104,16 @@ impl Render for Explanation {
             Format::Json => json::explain::render(self, sources),
             Format::Markdown => markdown::as_it_is(&terminal::explain::render(self, sources, &style.plain())),
             _ => terminal::explain::render(self, sources, style),
+        }
+    }
+}
+
+impl Render for StepsReport {
+    fn render(&self, sources: &SourceMap, format: Format, style: &Style) -> String {
+        match format {
+            Format::Json => json::steps::render(self, sources),
+            Format::Markdown => markdown::as_it_is(&terminal::steps::render(self, sources, &style.plain())),
+            _ => terminal::steps::render(self, sources, style),
         }
     }
 }

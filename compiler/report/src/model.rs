@@ -4,6 +4,7 @@ use portcullis_diag::{Diagnostic, ObjectRef};
 use portcullis_ir::{Direction, Verdict};
 use portcullis_sema::diff::{Cause, Review, RuleRef};
 use portcullis_sema::reach::Reach;
+use portcullis_sema::steps::Steps;
 
 /// Where the pods came from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,6 +126,19 @@ pub struct Explanation {
 pub struct ReachReport {
     /// The answer.
     pub reach: Reach,
+    /// Only its groups were asked for.
+    pub groups_only: bool,
+    /// Errors that leave objects out of the answer.
+    pub blocking: Vec<Diagnostic>,
+    /// What was looked at.
+    pub coverage: Coverage,
+}
+
+/// What `reach --steps` and `reach --cut` say.
+#[derive(Clone, Debug, Default)]
+pub struct StepsReport {
+    /// The answer.
+    pub steps: Steps,
     /// Errors that leave objects out of the answer.
     pub blocking: Vec<Diagnostic>,
     /// What was looked at.

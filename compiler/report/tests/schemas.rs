@@ -13,7 +13,7 @@ mod common;
 
 use jsonschema::{Registry, Validator};
 use portcullis_diag::SourceMap;
-use portcullis_report::{CheckReport, DiffReport, Format, ReachReport, Render, Style};
+use portcullis_report::{CheckReport, DiffReport, Format, ReachReport, Render, StepsReport, Style};
 use serde_json::Value;
 use std::path::Path;
 
@@ -98,6 +98,9 @@ fn explain_and_reach_documents_are_what_their_schemas_say() {
     let (files, r) = common::reach();
     holds(&validator("reach"), &r.render(&files.sources, Format::Json, &STYLE));
     holds(&validator("reach"), &ReachReport::default().render(&SourceMap::new(), Format::Json, &STYLE));
+    let (files, s) = common::steps();
+    holds(&validator("steps"), &s.render(&files.sources, Format::Json, &STYLE));
+    holds(&validator("steps"), &StepsReport::default().render(&SourceMap::new(), Format::Json, &STYLE));
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! The way through: [`universe`] lines up everything a flow can come from or go to, for one set of
 //! policies or for two side by side; [`side`] evaluates each selector once over it; [`row`] and
 //! [`cells`] turn the rules of a subject into rows over [`ports`]; [`diff`] and [`reach`] compare
-//! and list cells; [`describe`] names sets of peers; [`lint`] looks for traps.
+//! and list cells; [`steps`] follows flows over several hops and looks for the rules that a way hangs on;
+//! [`policymap`] counts what the same policies cost as Cilium's policy maps; [`describe`] names sets of peers; [`lint`] looks for traps.
 //!
 //! Work is done by classes, never by pairs of pods: identities that no rule tells apart share
 //! their cells, and a peer set is a bit set over identities.
@@ -23,6 +24,7 @@ pub mod regions;
 pub mod row;
 mod select;
 pub mod side;
+pub mod steps;
 pub mod universe;
 
 pub use ports::PortSet;

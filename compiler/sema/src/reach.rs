@@ -62,16 +62,7 @@ pub fn reach(input: Input<'_>, from: Option<Filter<'_>>, to: Option<Filter<'_>>)
         bits
     };
     let (sources, destinations) = (wanted(from), wanted(to));
-    let mut finder = Finder { e: &e, cells: &cells, found: Found::new(), allowed: HashMap::new() };
-    for d in destinations.ones().take_while(|n| *n < e.universe.groups) {
-        finder.reach_pod(node(d), &sources);
-    }
-    let mut outside = destinations.clone();
-    outside.set_range(..e.universe.groups, false);
-    for s in sources.ones().take_while(|n| *n < e.universe.groups) {
-        finder.out_of(node(s), &outside);
-    }
-    let found = finder.found;
+    let found = find(&e, &cells, &sources, &destinations);
     let describer = Describer::new(&e.universe);
     let merged = merge(&e, &found);
     let isolated = isolated(&e, &destinations, &found);
@@ -93,6 +84,35 @@ pub fn reach(input: Input<'_>, from: Option<Filter<'_>>, to: Option<Filter<'_>>)
         ))
     });
     Reach { edges, isolated, groups }
+}
+
+/// Every flow that passes from some nodes to others.
+fn find(
+    e: &Evaluation<'_>,
+    cells: &Cells<'_, '_>,
+    sources: &FixedBitSet,
+    destinations: &FixedBitSet,
+) -> Found {
+    let mut finder = Finder { e, cells, found: Found::new(), allowed: HashMap::new() };
+    for d in destinations.ones().take_while(|n| *n < e.universe.groups) {
+        finder.reach_pod(node(d), sources);
+    }
+    let mut outside = destinations.clone();
+    outside.set_range(..e.universe.groups, false);
+    for s in sources.ones().take_while(|n| *n < e.universe.groups) {
+        finder.out_of(node(s), &outside);
+    }
+    finder.found
+}
+
+/// The same with the sources and destinations that share their ports gathered.
+pub(crate) fn edges(
+    e: &Evaluation<'_>,
+    cells: &Cells<'_, '_>,
+    sources: &FixedBitSet,
+    destinations: &FixedBitSet,
+) -> Vec<Merged> {
+    merge(e, &find(e, cells, sources, destinations))
 }
 
 struct Finder<'f, 'e, 'a> {
@@ -169,7 +189,8 @@ fn together(near: &Row, far: Option<&Row>) -> (PortSet, bool) {
     (ports, redirected)
 }
 
-type Merged = ((PortSet, bool), FixedBitSet, FixedBitSet);
+/// Ports and redirection, sources, destinations.
+pub(crate) type Merged = ((PortSet, bool), FixedBitSet, FixedBitSet);
 
 /// Destinations with the same sources on the same ports become one edge.
 fn merge(e: &Evaluation<'_>, found: &Found) -> Vec<Merged> {

@@ -5,6 +5,7 @@ pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod parts;
 pub(crate) mod reach;
+pub(crate) mod steps;
 
 use crate::place::Places;
 use portcullis_diag::{SourceMap, Span};

@@ -6,6 +6,7 @@ pub(crate) mod diff;
 pub(crate) mod excerpt;
 pub(crate) mod explain;
 pub(crate) mod reach;
+pub(crate) mod steps;
 
 use crate::Style;
 use crate::model::Coverage;

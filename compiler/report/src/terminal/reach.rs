@@ -6,6 +6,7 @@ use crate::model::ReachReport;
 use crate::say;
 use crate::words::{agree, count_of, cut, one_line};
 use portcullis_diag::SourceMap;
+use portcullis_sema::reach::Reach;
 
 /// Lines shown of each sort unless all are asked for.
 const EDGES: usize = 60;
@@ -19,6 +20,11 @@ pub(crate) fn render(report: &ReachReport, sources: &SourceMap, style: &Style) -
         page.diagnostics(&report.blocking);
         page.pages(&report.blocking);
         page.gap();
+    }
+    if report.groups_only {
+        page.groups(reach);
+        page.coverage(&report.coverage);
+        return page.finish();
     }
     let groups = count_of(reach.edges.len(), "group");
     let headline = if reach.edges.is_empty() {
@@ -64,13 +70,22 @@ impl Page<'_> {
         }
         if !reach.groups.is_empty() {
             self.gap();
-            self.prose(0, Ink::Bold, "workloads that all reach one another, directly or by steps");
-            let most = self.most(NAMES);
-            for group in reach.groups.iter().take(most) {
-                let all: Vec<String> = group.iter().map(say::workload).collect();
-                self.led(2, &format!("{}: ", all.len()), Ink::Dim, Ink::Plain, &cut(&all, names));
-            }
-            self.more(2, reach.groups.len().saturating_sub(most), ("group", "groups"));
+            self.groups(reach);
         }
+    }
+
+    fn groups(&mut self, reach: &Reach) {
+        let title = if reach.groups.is_empty() {
+            "no two workloads reach each other, directly or by steps"
+        } else {
+            "workloads that all reach one another, directly or by steps"
+        };
+        self.prose(0, Ink::Bold, title);
+        let (most, names) = (self.most(NAMES), self.most(NAMES));
+        for group in reach.groups.iter().take(most) {
+            let all: Vec<String> = group.iter().map(say::workload).collect();
+            self.led(2, &format!("{}: ", all.len()), Ink::Dim, Ink::Plain, &cut(&all, names));
+        }
+        self.more(2, reach.groups.len().saturating_sub(most), ("group", "groups"));
     }
 }

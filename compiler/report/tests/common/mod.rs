@@ -3,7 +3,7 @@
 use portcullis_diag::{Diagnostic, Fate, FileId, ObjectRef, Severity, SourceMap, Span, codes};
 use portcullis_ir::{Action, Direction, L4, Tier, Verdict, Workload};
 use portcullis_report::{
-    CheckReport, ClusterSource, Coverage, DiffReport, ExplainedSide, Explanation, ReachReport,
+    CheckReport, ClusterSource, Coverage, DiffReport, ExplainedSide, Explanation, ReachReport, StepsReport,
 };
 use portcullis_sema::PortSet;
 use portcullis_sema::describe::PeerGroup;
@@ -13,6 +13,7 @@ use portcullis_sema::diff::{
 };
 use portcullis_sema::ports::range;
 use portcullis_sema::reach::{Edge, Reach};
+use portcullis_sema::steps::{Cut, Hop, Layer, Steps};
 
 pub(crate) const BASE: &str = "apiVersion: cilium.io/v2
 kind: CiliumNetworkPolicy
@@ -402,5 +403,33 @@ pub(crate) fn reach() -> (Files, ReachReport) {
         isolated: vec![workload("batch", "job-1"), workload("tools", "<b>\"lost\"&|")],
         groups: vec![vec![workload("shop", "web"), workload("payments", "api")]],
     };
-    (files, ReachReport { reach, blocking: vec![], coverage: coverage() })
+    (files, ReachReport { reach, groups_only: false, blocking: vec![], coverage: coverage() })
+}
+
+/// A way of two hops that every rule on it cuts, and the way that would be left if none did.
+pub(crate) fn steps() -> (Files, StepsReport) {
+    let files = files();
+    let rule = api_rule(files.head, HEAD, Action::Allow);
+    let world = group(&[], &["world"], "the world");
+    let web = group(&[("shop", "web", 2)], &[], "shop/web");
+    let api = group(&[("payments", "api", 4)], &[], "payments/api");
+    let hop = |from: &PeerGroup, to: &PeerGroup, rules: &[RuleRef], open: &[Direction]| Hop {
+        from: from.clone(),
+        to: to.clone(),
+        ports: PortSet::new([range(L4::Tcp, 8080, 8080)]),
+        rules: rules.to_vec(),
+        open: open.to_vec(),
+    };
+    let way = vec![
+        hop(&world, &web, &[], &[Direction::Ingress]),
+        hop(&web, &api, std::slice::from_ref(&rule), &[Direction::Egress]),
+    ];
+    let steps = Steps {
+        layers: vec![Layer { hops: 1, whom: web.clone() }, Layer { hops: 2, whom: api.clone() }],
+        from: world,
+        to: Some(api),
+        cut: Some(Cut { sets: vec![vec![rule]], open: way.clone(), at_least: 0, complete: true }),
+        way,
+    };
+    (files, StepsReport { steps, blocking: vec![], coverage: coverage() })
 }
