@@ -175,10 +175,11 @@ fn lets(name: &str, entries: &[&str]) -> Source {
          endpointSelector: {{matchLabels: {{app: {name}}}}}\n  ingress:\n"
     );
     for e in entries {
-        text.push_str(&match *e {
-            "world" => "  - fromEntities: [world]\n".to_owned(),
-            peer => format!("  - fromEndpoints: [{{matchLabels: {{app: {peer}}}}}]\n"),
-        });
+        let peers = match *e {
+            "world" => "fromEntities: [world]".to_owned(),
+            peer => format!("fromEndpoints: [{{matchLabels: {{app: {peer}}}}}]"),
+        };
+        text = format!("{text}  - {peers}\n");
     }
     Source::new(&format!("{name}.yaml"), text)
 }

@@ -70,7 +70,12 @@ fn a_compile_document_is_what_its_schema_says() {
     assert_eq!(value["counts"]["endpointGroups"], 3);
     assert!(value["verified"]["cells"].as_u64().unwrap() > 0);
     let run = s.run(&[&compile[..], &JSON, &["--no-verify"]].concat()).ends(0);
-    assert_eq!(document("compile", &run)["verified"], Value::Null);
+    let value = document("compile", &run);
+    assert_eq!((&value["verified"], &value["policyMaps"]), (&Value::Null, &Value::Null));
+    let run = s.run(&[&["compile", "p", "--cluster", "c.yaml", "--stats"][..], &JSON].concat()).ends(0);
+    let value = document("compile", &run);
+    assert_eq!((&value["image"], &value["policyMaps"]["endpoints"]), (&Value::Null, &6.into()));
+    assert_eq!(value["policyMaps"]["maps"][1]["rules"][0]["policy"]["name"], "a");
 }
 
 #[test]

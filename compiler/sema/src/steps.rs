@@ -121,7 +121,7 @@ pub fn steps(input: Input<'_>, from: Filter<'_>, to: Option<Filter<'_>>, cut: bo
             .filter(|n| found.hops.get(*n).copied().flatten().is_none())
             .for_each(|n| reached.set(n, false));
         out.to = Some(describer.group(if reached.is_clear() { &destinations } else { &reached }));
-        let way = graph.way(&found, &destinations);
+        let way = found.way(&destinations);
         let teller = Teller { e: &e, cells: &cells };
         out.way = teller.hops(&graph, &way);
         if cut {
@@ -144,6 +144,21 @@ struct Graph {
 struct Found {
     hops: Vec<Option<usize>>,
     before: HashMap<usize, (usize, NodeIndex)>,
+}
+
+impl Found {
+    /// A way to the nearest of the destinations: hops with their hubs. Empty if there is none.
+    fn way(&self, destinations: &FixedBitSet) -> Vec<(NodeId, NodeId, NodeIndex)> {
+        let reached = destinations.ones().filter_map(|n| Some((self.hops.get(n).copied().flatten()?, n)));
+        let Some((_, mut at)) = reached.min() else { return Vec::new() };
+        let mut out = Vec::new();
+        while let Some((before, hub)) = self.before.get(&at) {
+            out.push((node(*before), node(at), *hub));
+            at = *before;
+        }
+        out.reverse();
+        out
+    }
 }
 
 impl Graph {
@@ -208,19 +223,6 @@ impl Graph {
             }
         }
         found
-    }
-
-    /// A way to the nearest of the destinations: hops with their hubs. Empty if there is none.
-    fn way(&self, found: &Found, destinations: &FixedBitSet) -> Vec<(NodeId, NodeId, NodeIndex)> {
-        let reached = destinations.ones().filter_map(|n| Some((found.hops.get(n).copied().flatten()?, n)));
-        let Some((_, mut at)) = reached.min() else { return Vec::new() };
-        let mut out = Vec::new();
-        while let Some((before, hub)) = found.before.get(&at) {
-            out.push((node(*before), node(at), *hub));
-            at = *before;
-        }
-        out.reverse();
-        out
     }
 
     /// Nodes on some way: reached, and from which a destination is reached.
@@ -423,7 +425,7 @@ impl Search<'_, '_> {
         let cells = Cells::new(&e);
         let graph = Graph::new(&e, &cells, &self.pods(), &self.sources, &self.destinations);
         let found = graph.from(&self.sources);
-        let way = graph.way(&found, &self.destinations);
+        let way = found.way(&self.destinations);
         then(&e, &cells, &graph, &way)
     }
 

@@ -2,6 +2,7 @@
 
 mod policy_maps;
 
+use self::policy_maps::Told;
 use super::Question;
 use super::verify::{compared, differences};
 use crate::args::{CompileArgs, FormatName, Global};
@@ -77,22 +78,33 @@ pub(crate) fn run(args: &CompileArgs, global: &Global) -> Result<Exit, Failure> 
         let _ = writeln!(text, "{}: {} bytes", path.display(), built.bytes.len());
     }
     let json = global.format == FormatName::Json;
-    if json {
-        text = document(args, path, &built.bytes, &verified, blocking.len(), &question.notes);
-    } else if args.stats {
+    if args.stats && !json {
         text.push_str(&stats(&built.bytes));
     }
+    let mut cost = Value::Null;
     if args.stats || args.policy_maps.is_some() {
-        let (universe, sources) = (&evaluation.universe, &question.sources);
         let maps = PolicyMaps::new(&evaluation);
         let all = maps.maps(wanted.as_ref());
-        if args.stats && !json {
-            text.push_str(&policy_maps::stats(&maps, &all, &side, universe, sources, global.verbose));
+        let told = Told {
+            maps: &maps,
+            all: &all,
+            policies: &side.policies,
+            universe: &evaluation.universe,
+            sources: &question.sources,
+            verbose: global.verbose,
+        };
+        if args.stats && json {
+            cost = told.document();
+        } else if args.stats {
+            text.push_str(&told.stats());
         }
         if let Some(path) = &args.policy_maps {
-            write(path, |file| policy_maps::write(&maps, &all, &side, universe, sources, file))
-                .map_err(|e| unwritten(path, "--policy-maps", &e))?;
+            write(path, |file| told.write(file)).map_err(|e| unwritten(path, "--policy-maps", &e))?;
         }
+    }
+    if json {
+        let left_out = blocking.len();
+        text = document(args, path, &built.bytes, &verified, &cost, left_out, &question.notes);
     }
     if !global.quiet {
         output::stdout(&text);
@@ -193,6 +205,7 @@ fn document(
     path: Option<&Path>,
     bytes: &[u8],
     verified: &Value,
+    policy_maps: &Value,
     left_out: usize,
     notes: &[String],
 ) -> String {
@@ -212,6 +225,7 @@ fn document(
         "node": args.node,
         "conclusive": left_out == 0,
         "verified": verified,
+        "policyMaps": policy_maps,
         "counts": counts,
         "sections": sections,
         "notes": notes,

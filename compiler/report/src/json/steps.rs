@@ -83,7 +83,7 @@ fn hops<'a>(places: &Places<'a>, way: &'a [Hop]) -> Vec<JsonHop<'a>> {
             to: parts::group(&h.to),
             ports: parts::ports(&h.ports),
             rules: rules(places, &h.rules),
-            open: h.open.iter().map(|d| d.to_string()).collect(),
+            open: h.open.iter().map(ToString::to_string).collect(),
         })
         .collect()
 }

@@ -50,9 +50,15 @@ fn headline(steps: &Steps) -> String {
     match (&steps.to, steps.layers.first()) {
         (None, None) => format!("{from} reaches nobody"),
         (None, Some(_)) => {
-            let ends: u64 = steps.layers.iter().map(|l| l.whom.ends()).sum();
+            let workloads: usize = steps.layers.iter().map(|l| l.whom.workloads.len()).sum();
+            let others: usize = steps.layers.iter().map(|l| l.whom.others.len()).sum();
             let most = steps.layers.last().map_or(0, |l| l.hops);
-            format!("{from} reaches {} by at most {}", count_of(ends as usize, "end"), hops(most))
+            let all = match (workloads, others) {
+                (n, 0) => count_of(n, "workload"),
+                (0, n) => count_of(n, "other end"),
+                (n, m) => format!("{} and {}", count_of(n, "workload"), count_of(m, "other end")),
+            };
+            format!("{from} reaches {all} by at most {}", hops(most))
         }
         (Some(to), None) => format!("{from} does not reach {}, by any number of hops", say::group(to)),
         (Some(to), Some(_)) => {
@@ -108,9 +114,12 @@ impl Page<'_> {
         }
         let Some(first) = cut.sets.first() else {
             let text = if cut.complete {
-                format!("no rule and no two rules are on every way: at least {} have to go", cut.at_least)
+                format!(
+                    "no rule, and no two together, cut every way: at least {} rules have to go",
+                    cut.at_least
+                )
             } else {
-                "no rule is on every way, and no two were found before the search stopped".to_owned()
+                "no rule cuts every way, and no two that do were found before the search stopped".to_owned()
             };
             self.prose(0, Ink::Yellow, &text);
             return;
@@ -122,11 +131,9 @@ impl Page<'_> {
             (1, n) => {
                 format!("every way hangs on each of these {n} rules: without any one of them none is left")
             }
-            (size, 1) => format!("no rule is on every way; without these {size} together none is left"),
+            (size, 1) => format!("no rule alone cuts every way; without these {size} together none is left"),
             (size, n) => {
-                format!(
-                    "no rule is on every way; without any of these {n} sets of {size} together none is left"
-                )
+                format!("no rule alone cuts every way; without any of these {n} sets of {size} none is left")
             }
         };
         self.prose(0, Ink::Bold, &title);

@@ -1,13 +1,13 @@
 //! What the same policies cost as Cilium's policy maps: the largest maps, the rules behind them, and every
 //! entry in a file of its own.
 
-use crate::session::Side;
 use portcullis_diag::SourceMap;
-use portcullis_ir::{Reserved, RuleId};
-use portcullis_sema::policymap::{Entry, Identity, LIMIT, MAXIMUM, Map, PolicyMaps};
+use portcullis_ir::{PolicySet, Reserved, RuleId};
+use portcullis_sema::policymap::{Entry, Identity, LIMIT, MAXIMUM, Map, PolicyMaps, Share};
 use portcullis_sema::universe::NodeKind;
 use portcullis_sema::{NodeId, Universe};
 use serde::Serialize;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -16,59 +16,165 @@ use std::io::{self, Write};
 const MAPS: usize = 5;
 const RULES: usize = 3;
 
-/// What is shown of them: totals, then the largest maps with the rules that ask for most entries.
-pub(super) fn stats(
-    maps: &PolicyMaps<'_, '_>,
-    all: &[Map],
-    side: &Side<'_>,
-    universe: &Universe,
-    sources: &SourceMap,
-    verbose: bool,
-) -> String {
-    let mut out = String::new();
-    let endpoints: u64 = all.iter().map(|m| m.endpoints).sum();
-    let entries: u64 = all.iter().map(|m| m.endpoints.saturating_mul(m.entries as u64)).sum();
-    let largest = all.first().map_or(0, |m| m.entries);
-    let _ = writeln!(out, "the same as Cilium's policy maps:");
-    for (n, what) in [
-        (endpoints, "endpoints, each with a map of its own"),
-        (entries, "entries in all"),
-        (largest as u64, "entries in the largest map"),
-        (LIMIT as u64, "entries that a map holds, unless bpf-policy-map-max says otherwise"),
-    ] {
-        let _ = writeln!(out, "  {n:>10}  {what}");
+/// The maps, and what it takes to tell of them.
+pub(super) struct Told<'t, 'e, 'a> {
+    pub(super) maps: &'t PolicyMaps<'e, 'a>,
+    /// The largest first.
+    pub(super) all: &'t [Map],
+    pub(super) policies: &'t PolicySet,
+    pub(super) universe: &'t Universe,
+    pub(super) sources: &'t SourceMap,
+    /// Every map and every rule.
+    pub(super) verbose: bool,
+}
+
+impl Told<'_, '_, '_> {
+    fn endpoints(&self, over: usize) -> u64 {
+        self.all.iter().filter(|m| m.entries > over).map(|m| m.endpoints).sum()
     }
-    let over: u64 = all.iter().filter(|m| m.entries > LIMIT).map(|m| m.endpoints).sum();
-    if over > 0 {
-        let _ =
-            writeln!(out, "  {over:>10}  endpoints whose map is too small: Cilium keeps their old policy");
+
+    fn entries(&self) -> u64 {
+        self.all.iter().map(|m| m.endpoints.saturating_mul(m.entries as u64)).sum()
     }
-    let most = |n: usize| if verbose { usize::MAX } else { n };
-    for map in all.iter().take(most(MAPS)) {
-        let Some(first) = map.groups.first() else { continue };
-        let mark = match map.entries {
-            n if n > MAXIMUM => ", more than any map can hold",
-            n if n > LIMIT => ", more than a map holds",
-            _ => "",
-        };
-        let _ = writeln!(out, "  {:>10}  entries of {}{mark}", map.entries, endpoints_of(universe, map));
-        for share in maps.shares(*first).iter().take(most(RULES)) {
-            let place = place(share.rule, side, sources);
-            let _ = writeln!(out, "  {:>10}    for {place}, {} for it alone", share.entries, share.alone);
+
+    fn largest(&self) -> usize {
+        self.all.first().map_or(0, |m| m.entries)
+    }
+
+    fn most(&self, few: usize) -> usize {
+        if self.verbose { usize::MAX } else { few }
+    }
+
+    /// The rules that ask for most entries of a map.
+    fn shares(&self, map: &Map) -> Vec<Share> {
+        let mut all = map.groups.first().map(|g| self.maps.shares(*g)).unwrap_or_default();
+        all.truncate(self.most(RULES));
+        all
+    }
+
+    /// Totals, then the largest maps with the rules that ask for most entries.
+    pub(super) fn stats(&self) -> String {
+        let mut out = "the same as Cilium's policy maps:\n".to_owned();
+        for (n, what) in [
+            (self.endpoints(0), "endpoints, each with a map of its own"),
+            (self.entries(), "entries in all"),
+            (self.largest() as u64, "entries in the largest map"),
+            (LIMIT as u64, "entries that a map holds, unless bpf-policy-map-max says otherwise"),
+        ] {
+            let _ = writeln!(out, "  {n:>10}  {what}");
         }
+        let over = self.endpoints(LIMIT);
+        if over > 0 {
+            let _ = writeln!(
+                out,
+                "  {over:>10}  endpoints whose map is too small: Cilium keeps their old policy"
+            );
+        }
+        for map in self.all.iter().take(self.most(MAPS)) {
+            let mark = match map.entries {
+                n if n > MAXIMUM => ", more than any map can hold",
+                n if n > LIMIT => ", more than a map holds",
+                _ => "",
+            };
+            let _ =
+                writeln!(out, "  {:>10}  entries of {}{mark}", map.entries, endpoints_of(self.universe, map));
+            for share in self.shares(map) {
+                let place = self.place(share.rule);
+                let _ = writeln!(out, "  {:>10}    for {place}, {} for it alone", share.entries, share.alone);
+            }
+        }
+        let left = self.all.len().saturating_sub(self.most(MAPS));
+        if left > 0 {
+            let _ = writeln!(out, "              and {left} smaller maps (--verbose lists all)");
+        }
+        out
     }
-    let left = all.len().saturating_sub(most(MAPS));
-    if left > 0 {
-        let _ = writeln!(out, "              and {left} smaller maps (--verbose lists all)");
+
+    /// The same for a program.
+    pub(super) fn document(&self) -> Value {
+        let maps: Vec<Value> = self
+            .all
+            .iter()
+            .take(self.most(MAPS))
+            .map(|m| {
+                let rules: Vec<Value> = self.shares(m).iter().filter_map(|s| self.share(s)).collect();
+                json!({
+                    "workloads": names(self.universe, m),
+                    "endpoints": m.endpoints,
+                    "entries": m.entries,
+                    "rules": rules,
+                })
+            })
+            .collect();
+        json!({
+            "endpoints": self.endpoints(0),
+            "entries": self.entries(),
+            "largest": self.largest(),
+            "limit": LIMIT,
+            "maximum": MAXIMUM,
+            "endpointsOverLimit": self.endpoints(LIMIT),
+            "distinct": self.all.len(),
+            "maps": maps,
+        })
     }
-    out
+
+    fn share(&self, share: &Share) -> Option<Value> {
+        let rule = self.policies.rule(share.rule)?;
+        let object = &self.policies.policy(rule.policy)?.object;
+        Some(json!({
+            "policy": {"kind": object.kind, "namespace": object.namespace, "name": object.name},
+            "span": serde_json::to_value(portcullis_report::span(self.sources, rule.span)).ok()?,
+            "entries": share.entries,
+            "alone": share.alone,
+        }))
+    }
+
+    fn place(&self, rule: RuleId) -> String {
+        let Some(rule) = self.policies.rule(rule) else { return String::new() };
+        let object = self.policies.policy(rule.policy).map(|p| p.object.to_string()).unwrap_or_default();
+        format!("{object} at {}", self.sources.locate(rule.span))
+    }
+
+    /// Every entry of every endpoint as a line of JSON, in order of the endpoints; nothing is gathered.
+    pub(super) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let mut groups: Vec<NodeId> = self.all.iter().flat_map(|m| m.groups.iter().copied()).collect();
+        groups.sort_unstable();
+        let mut places: BTreeMap<RuleId, String> = BTreeMap::new();
+        for group in groups {
+            let endpoint = workloads(self.universe, group).join(", ");
+            self.maps.each_entry(group, |e: Entry| {
+                for rule in &e.rules {
+                    places.entry(*rule).or_insert_with(|| self.place(*rule));
+                }
+                let rules = e.rules.iter().filter_map(|r| places.get(r)).map(String::as_str).collect();
+                let line = Line {
+                    endpoint: &endpoint,
+                    direction: e.direction.to_string(),
+                    identity: identity(self.universe, e.identity),
+                    protocol: e.key.protocol,
+                    port: e.key.port,
+                    prefix: e.key.bits,
+                    verdict: e.verdict(),
+                    rules,
+                };
+                serde_json::to_writer(&mut *out, &line)?;
+                out.write_all(b"\n")
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn names(universe: &Universe, map: &Map) -> Vec<String> {
+    let mut names: Vec<String> = map.groups.iter().flat_map(|g| workloads(universe, *g)).collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 /// `shop/web and 3 other workloads (12 pods)`.
 fn endpoints_of(universe: &Universe, map: &Map) -> String {
-    let mut names: Vec<String> = map.groups.iter().flat_map(|g| workloads(universe, *g)).collect();
-    names.sort();
-    names.dedup();
+    let names = names(universe, map);
     let pods = if map.endpoints == 1 { "1 pod".to_owned() } else { format!("{} pods", map.endpoints) };
     match names.as_slice() {
         [] => pods,
@@ -85,12 +191,6 @@ fn workloads(universe: &Universe, group: NodeId) -> Vec<String> {
     })
 }
 
-fn place(rule: RuleId, side: &Side<'_>, sources: &SourceMap) -> String {
-    let Some(rule) = side.policies.rule(rule) else { return String::new() };
-    let object = side.policies.policy(rule.policy).map(|p| p.object.to_string()).unwrap_or_default();
-    format!("{object} at {}", sources.locate(rule.span))
-}
-
 /// One line of the file.
 #[derive(Serialize)]
 struct Line<'a> {
@@ -102,42 +202,6 @@ struct Line<'a> {
     prefix: u8,
     verdict: &'static str,
     rules: Vec<&'a str>,
-}
-
-/// Every entry of every endpoint as a line of JSON, in order of the endpoints; nothing is gathered.
-pub(super) fn write(
-    maps: &PolicyMaps<'_, '_>,
-    all: &[Map],
-    side: &Side<'_>,
-    universe: &Universe,
-    sources: &SourceMap,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    let mut groups: Vec<NodeId> = all.iter().flat_map(|m| m.groups.iter().copied()).collect();
-    groups.sort_unstable();
-    let mut places: BTreeMap<RuleId, String> = BTreeMap::new();
-    for group in groups {
-        let endpoint = workloads(universe, group).join(", ");
-        maps.each_entry(group, |e: Entry| {
-            for rule in &e.rules {
-                places.entry(*rule).or_insert_with(|| place(*rule, side, sources));
-            }
-            let rules = e.rules.iter().filter_map(|r| places.get(r)).map(String::as_str).collect();
-            let line = Line {
-                endpoint: &endpoint,
-                direction: e.direction.to_string(),
-                identity: identity(universe, e.identity),
-                protocol: e.key.protocol,
-                port: e.key.port,
-                prefix: e.key.bits,
-                verdict: e.verdict(),
-                rules,
-            };
-            serde_json::to_writer(&mut *out, &line)?;
-            out.write_all(b"\n")
-        })?;
-    }
-    Ok(())
 }
 
 /// Names the identity of an entry. Numbers of pods, ranges and names are the cluster's to give.
