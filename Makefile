@@ -1,6 +1,6 @@
 # Short names for the long commands; .ci/run is what decides.
 
-.PHONY: all check test fmt ci
+.PHONY: all check test fmt ci kernels
 
 all: check test
 
@@ -16,3 +16,7 @@ fmt:
 
 ci:
 	./.ci/run
+
+# The kernel's programs on other kernels, in QEMU: minutes, so .ci/run leaves it out.
+kernels:
+	./scripts/kernels.sh

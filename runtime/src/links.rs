@@ -4,6 +4,7 @@ use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessa
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkLayerType, LinkMessage};
+use netlink_packet_route::tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -80,6 +81,51 @@ pub fn host_side_of(namespace: &str, interface: &str) -> io::Result<u32> {
         io::Error::new(io::ErrorKind::NotFound, format!("there is no interface {wanted} in it"))
     })?;
     link.peer.ok_or_else(|| io::Error::other(format!("{wanted} is not one end of a pair")))
+}
+
+/// A place among the filters of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilterPlace {
+    /// The interface.
+    pub index: u32,
+    /// The hook: [`FilterPlace::TAKES_IN`] or [`FilterPlace::LEAVES`].
+    pub parent: (u16, u16),
+    /// Lower ones come first.
+    pub priority: u16,
+    /// Which of those with one priority.
+    pub handle: (u16, u16),
+}
+
+impl FilterPlace {
+    /// Filters of what an interface takes in, in the queueing discipline clsact.
+    pub const TAKES_IN: (u16, u16) = (0xffff, 0xfff2);
+    /// Filters of what leaves through it.
+    pub const LEAVES: (u16, u16) = (0xffff, 0xfff3);
+}
+
+/// The name of the bpf filter at a place; `None` where there is none.
+pub fn filter_at(place: FilterPlace) -> io::Result<Option<String>> {
+    let handle = |(major, minor)| TcHandle { major, minor };
+    let mut request = TcMessage::default();
+    request.header.index = i32::try_from(place.index).map_err(io::Error::other)?;
+    request.header.parent = handle(place.parent);
+    let mut out = None;
+    dump(RouteNetlinkMessage::GetTrafficFilter(request), |message| {
+        if let RouteNetlinkMessage::NewTrafficFilter(m) = message
+            && m.header.handle == handle(place.handle)
+            && m.header.info >> 16 == u32::from(place.priority)
+        {
+            let options = m.attributes.iter().filter_map(|a| match a {
+                TcAttribute::Options(options) => Some(options),
+                _ => None,
+            });
+            out = options.flatten().find_map(|o| match o {
+                TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => Some(name.clone()),
+                _ => None,
+            });
+        }
+    })?;
+    Ok(out)
 }
 
 /// Tells of changes of interfaces and addresses.

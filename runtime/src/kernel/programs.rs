@@ -2,6 +2,7 @@
 
 use super::maps::{OF_PROGRAMS, path_of};
 use super::{Kernel, KernelError, sys};
+use crate::links::{FilterPlace, filter_at};
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError};
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType, TestRun as _, TestRunOptions};
@@ -129,6 +130,7 @@ pub enum Attachment {
 pub struct Programs {
     object: Ebpf,
     folder: PathBuf,
+    only_filters: bool,
 }
 
 impl std::fmt::Debug for Programs {
@@ -181,7 +183,7 @@ impl Kernel {
         for program in Program::ALL {
             classifier(&mut object, program)?.load().map_err(|e| failed("loaded", &chain(&e)))?;
         }
-        Ok(Programs { object, folder: self.folder.join("links") })
+        Ok(Programs { object, folder: self.folder.join("links"), only_filters: false })
     }
 }
 
@@ -222,6 +224,11 @@ impl Programs {
         Ok((done.return_value.cast_signed(), done.duration))
     }
 
+    /// Attaches by filters from now on even where the kernel has links, as on a kernel before 6.6.
+    pub fn use_only_filters(&mut self) {
+        self.only_filters = true;
+    }
+
     fn link_path(&self, ifindex: u32, hook: Hook) -> PathBuf {
         self.folder.join(format!("{ifindex}-{}", hook.name()))
     }
@@ -256,6 +263,11 @@ impl Programs {
                     }
                 }
             }
+            if self.only_filters {
+                how = Attachment::Filter;
+                filter(program, interface, ifindex, hook)?;
+                continue;
+            }
             let first = TcAttachOptions::TcxOrder(LinkOrder::first());
             match program.attach_with_options(interface, hook.attach_type(), first) {
                 Ok(id) => {
@@ -266,7 +278,7 @@ impl Programs {
                 }
                 Err(e) if is_unsupported(&e) => {
                     how = Attachment::Filter;
-                    filter(program, interface, hook)?;
+                    filter(program, interface, ifindex, hook)?;
                 }
                 Err(e) => return Err(failed("attached", &chain(&e))),
             }
@@ -354,21 +366,51 @@ fn drop_pin(pin: PinnedLink) {
 
 /// The filter's place among those of clsact, so that it is found again and replaced.
 const PRIORITY: u16 = 1;
-const HANDLE: tc::TcHandle = tc::TcHandle::new(0, 1);
+const HANDLE_MINOR: u16 = 1;
+const HANDLE: tc::TcHandle = tc::TcHandle::new(0, HANDLE_MINOR);
 
-fn filter(program: &mut SchedClassifier, interface: &str, hook: Hook) -> Result<(), KernelError> {
+fn filter(
+    program: &mut SchedClassifier,
+    interface: &str,
+    ifindex: u32,
+    hook: Hook,
+) -> Result<(), KernelError> {
     match tc::qdisc_add_clsact(interface) {
-        Ok(()) | Err(TcError::AlreadyAttached) => {}
+        Ok(()) => {}
+        // It is there, for the other hook or for somebody else.
+        Err(TcError::NetlinkError(e)) if e.raw_os_error() == Some(libc::EEXIST) => {}
         Err(e) => return Err(failed("attached", &chain(&e))),
     }
-    let options = NlOptions { priority: PRIORITY, handle: HANDLE, ..NlOptions::default() };
-    let id = program
-        .attach_with_options(interface, hook.attach_type(), TcAttachOptions::Netlink(options))
-        .map_err(|e| failed("attached", &chain(&e)))?;
+    // The kernel puts one program of a filter in the place of another in one step, but takes a new filter at
+    // a place that has one for a mistake. A filter that is not ours stays, and the attempt fails.
+    let id = if is_ours(ifindex, hook)? {
+        SchedClassifierLink::attached(interface, hook.attach_type(), PRIORITY, HANDLE, None)
+            .map_err(ProgramError::from)
+            .and_then(|old| program.attach_to_link(old))
+    } else {
+        let options = NlOptions { priority: PRIORITY, handle: HANDLE, ..NlOptions::default() };
+        program.attach_with_options(interface, hook.attach_type(), TcAttachOptions::Netlink(options))
+    };
+    let id = id.map_err(|e| failed("attached", &chain(&e)))?;
     let link = program.take_link(id).map_err(|e| failed("attached", &chain(&e)))?;
     // Dropping the handle would take the filter away.
     std::mem::forget(link);
     Ok(())
+}
+
+/// Whether the filter at our place is one of our programs.
+fn is_ours(ifindex: u32, hook: Hook) -> Result<bool, KernelError> {
+    let place = FilterPlace {
+        index: ifindex,
+        parent: match hook {
+            Hook::FromPod => FilterPlace::TAKES_IN,
+            Hook::ToPod => FilterPlace::LEAVES,
+        },
+        priority: PRIORITY,
+        handle: (0, HANDLE_MINOR),
+    };
+    let name = filter_at(place).map_err(|e| failed("found", &e))?;
+    Ok(name.is_some_and(|name| Program::ALL.iter().any(|p| p.name() == name)))
 }
 
 /// The kernel has no TCX.
