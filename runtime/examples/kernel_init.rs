@@ -100,7 +100,9 @@ fn run(name: &str, program: &str, filters: &[&str]) -> Result<(), Box<dyn Error>
         failed += 1;
     }
     if failed > 0 {
-        rest.iter().for_each(|line| println!("| {line}"));
+        for line in rest {
+            println!("| {line}");
+        }
     }
     Ok(())
 }
