@@ -155,7 +155,7 @@ INLINE int track(struct context *c)
 		return 0;
 	key_of(&key, &c->packet, c->direction);
 	flow = flow_at(&key, c->now);
-	if (flow) {
+	if (flow && !begins_again(flow, &c->packet)) {
 		take(flow, &c->packet, 0, c->now);
 		if (flow->word != c->decision.word)
 			flow->word = c->decision.word;
@@ -242,14 +242,15 @@ static __attribute__((noinline)) int handle(struct __sk_buff *skb, __u8 directio
 
 	c.direction = direction;
 	c.now = bpf_ktime_get_coarse_ns();
-	if (protocol == ETH_P_ARP)
+	/* A tag that the device took off a packet is beside it, and its protocol is what stood behind. */
+	if (protocol == ETH_P_ARP && !skb->vlan_present)
 		return TC_ACT_UNSPEC;
 	endpoint = bpf_map_lookup_elem(&endpoints, &interface);
 	if (!endpoint)
 		return drop(skb, &c, DROP_NO_POLICY);
 	c.endpoint = endpoint->number;
 	c.identity = endpoint->identity;
-	if (skb->vlan_present)
+	if (skb->vlan_present || protocol == ETH_P_8021Q || protocol == ETH_P_8021AD)
 		return drop(skb, &c, DROP_VLAN);
 	if (protocol == ETH_P_IP)
 		failed = read_ipv4(skb, l3, &c.packet);

@@ -238,8 +238,10 @@ struct fragment_value {
 	__u8 icmp_type;
 	/* ICMP code. */
 	__u8 icmp_code;
+	/* IP protocol. */
+	__u8 protocol;
 	/* Zero. */
-	__u16 reserved;
+	__u8 reserved;
 };
 _Static_assert(sizeof(struct fragment_value) == 16, "size of fragment_value");
 _Static_assert(__builtin_offsetof(struct fragment_value, expires) == 0, "expires");
@@ -247,7 +249,8 @@ _Static_assert(__builtin_offsetof(struct fragment_value, source_port) == 8, "sou
 _Static_assert(__builtin_offsetof(struct fragment_value, destination_port) == 10, "destination_port");
 _Static_assert(__builtin_offsetof(struct fragment_value, icmp_type) == 12, "icmp_type");
 _Static_assert(__builtin_offsetof(struct fragment_value, icmp_code) == 13, "icmp_code");
-_Static_assert(__builtin_offsetof(struct fragment_value, reserved) == 14, "reserved");
+_Static_assert(__builtin_offsetof(struct fragment_value, protocol) == 14, "protocol");
+_Static_assert(__builtin_offsetof(struct fragment_value, reserved) == 15, "reserved");
 
 /* Value of `denied`: when a refused flow was last reported. */
 struct denied_value {

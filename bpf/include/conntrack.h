@@ -46,16 +46,19 @@ INLINE __u64 lifetime_of(const struct packet *p, __u32 flags)
 	return flags & FLOW_REPLIED ? lifetime_tcp : lifetime_syn;
 }
 
+/* Ports that are used again begin a new flow. */
+INLINE int begins_again(const struct flow_value *flow, const struct packet *p)
+{
+	return (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN &&
+	       flow->flags & (FLOW_RESET | FLOW_CLOSED_FORWARD | FLOW_CLOSED_REPLY);
+}
+
 /* Takes one more packet into a flow. Writes only what changes: other processors read the entry. */
 INLINE void take(struct flow_value *flow, const struct packet *p, int reply, __u64 now)
 {
 	__u32 flags = flow->flags;
 	__u64 expires;
 
-	/* Ports that are used again begin a new flow. */
-	if (!reply && (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN &&
-	    flags & (FLOW_RESET | FLOW_CLOSED_FORWARD | FLOW_CLOSED_REPLY))
-		flags = 0;
 	if (reply)
 		flags |= FLOW_REPLIED;
 	if (p->tcp_flags & TCP_FIN)

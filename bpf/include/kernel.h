@@ -83,7 +83,9 @@ static __u64 (*bpf_ktime_get_coarse_ns)(void) = (void *)160;
 enum {
 	ETH_P_IP = 0x0800,
 	ETH_P_ARP = 0x0806,
+	ETH_P_8021Q = 0x8100,
 	ETH_P_IPV6 = 0x86dd,
+	ETH_P_8021AD = 0x88a8,
 	ETH_HLEN = 14,
 };
 

@@ -259,7 +259,8 @@ INLINE int read_fragment(struct __sk_buff *skb, struct packet *p, __u8 direction
 {
 	struct fragment_key key __attribute__((aligned(8))) = {
 		.id = p->id,
-		.protocol = p->protocol,
+		/* What stands behind IPv6's fragment header need not be the transport. */
+		.protocol = p->family == 4 ? p->protocol : 0,
 		.direction = direction,
 	};
 	struct fragment_value *known;
@@ -280,6 +281,7 @@ INLINE int read_fragment(struct __sk_buff *skb, struct packet *p, __u8 direction
 			count(COUNT_FRAGMENTS_UNKNOWN);
 			return 0;
 		}
+		p->protocol = known->protocol;
 		p->source_port = known->source_port;
 		p->destination_port = known->destination_port;
 		p->icmp_type = known->icmp_type;
@@ -297,6 +299,7 @@ INLINE int read_fragment(struct __sk_buff *skb, struct packet *p, __u8 direction
 			.destination_port = p->destination_port,
 			.icmp_type = p->icmp_type,
 			.icmp_code = p->icmp_code,
+			.protocol = p->protocol,
 		};
 
 		bpf_map_update_elem(&fragments, &key, &value, BPF_ANY);

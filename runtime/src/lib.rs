@@ -12,5 +12,6 @@ pub mod links;
 pub mod metrics;
 pub mod node;
 pub mod numbers;
+pub mod packet;
 pub mod serve;
 pub mod status;

@@ -175,8 +175,10 @@ record! {
         icmp_type: u8,
         /// ICMP code.
         icmp_code: u8,
+        /// IP protocol.
+        protocol: u8,
         /// Zero.
-        reserved: u16,
+        reserved: u8,
     }
 }
 
