@@ -5,6 +5,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod packets;
+pub(crate) mod scene;
 
 use portcullis_abi::maps::{AddressValue, EndpointValue};
 use portcullis_agent::kernel::{self, Generation, Kernel, Program, Programs, Settings, Sizes};
