@@ -125,25 +125,6 @@ INLINE int is_own(const struct context *c)
 	return a && a->endpoint == c->endpoint + 1;
 }
 
-/* The identity of an address: an exact one, else that of the longest prefix of the generation. */
-INLINE __u32 identity_of(const __u8 *address, __u32 slot)
-{
-	const struct address_value *exact = bpf_map_lookup_elem(&addresses, address);
-	struct prefix_key key __attribute__((aligned(8)));
-	struct prefix_value *found;
-	void *trie;
-
-	if (exact)
-		return exact->identity;
-	trie = bpf_map_lookup_elem(&prefixes, &slot);
-	if (!trie)
-		return NO_IDENTITY;
-	key.bits = 128;
-	copy16(key.address, address);
-	found = bpf_map_lookup_elem(trie, &key);
-	return found ? found->identity : NO_IDENTITY;
-}
-
 /* Makes or refreshes the entry of a flow that passes; 0, or a DROP_ code. */
 INLINE int track(struct context *c)
 {

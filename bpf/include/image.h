@@ -36,6 +36,25 @@ INLINE const __u8 *image_of(__u32 slot)
 	return inner ? bpf_map_lookup_elem(inner, &zero) : NULL;
 }
 
+/* The identity of an address: an exact one, else that of the longest prefix of the generation. */
+INLINE __u32 identity_of(const __u8 *address, __u32 slot)
+{
+	const struct address_value *exact = bpf_map_lookup_elem(&addresses, address);
+	struct prefix_key key __attribute__((aligned(8)));
+	struct prefix_value *found;
+	void *trie;
+
+	if (exact)
+		return exact->identity;
+	trie = bpf_map_lookup_elem(&prefixes, &slot);
+	if (!trie)
+		return NO_IDENTITY;
+	key.bits = 128;
+	copy16(key.address, address);
+	found = bpf_map_lookup_elem(trie, &key);
+	return found ? found->identity : NO_IDENTITY;
+}
+
 /* Generations are written before a slot goes into use and read as two halves. */
 INLINE __u64 generation_of(const __u8 *image)
 {

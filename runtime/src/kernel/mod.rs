@@ -13,7 +13,7 @@ pub(crate) mod sys;
 pub use maps::Sizes;
 pub use programs::{Attachment, Hook, Program, Programs, Settings, detach_all};
 pub use ring::Events;
-pub use slots::{Generation, address_bytes, address_of};
+pub use slots::{Filled, Generation, address_bytes, address_of};
 
 use maps::Maps;
 use portcullis_abi::maps::{

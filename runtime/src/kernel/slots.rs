@@ -12,6 +12,7 @@ use portcullis_abi::maps::{Active, PrefixKey, PrefixValue, SLOTS};
 use portcullis_abi::{Section, header};
 use portcullis_tables::Image;
 use std::net::{IpAddr, Ipv6Addr};
+use std::os::fd::OwnedFd;
 
 /// What goes into a slot.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +21,13 @@ pub struct Generation<'g> {
     pub image: &'g [u8],
     /// Prefixes and their identities.
     pub prefixes: &'g [(IpNet, u32)],
+}
+
+/// A generation's maps, before a slot has them.
+#[derive(Debug)]
+pub struct Filled {
+    image: OwnedFd,
+    prefixes: OwnedFd,
 }
 
 /// An address as maps hold it.
@@ -61,12 +69,12 @@ impl Kernel {
 
     /// Puts a generation into a slot that does not decide. Takes a grace period, 8 to 16 ms.
     pub fn stage(&self, generation: Generation<'_>) -> Result<u32, KernelError> {
-        let slot = self.active()?.map_or(0, |s| (s + 1) % SLOTS);
-        self.stage_into(slot, generation)?;
-        Ok(slot)
+        let filled = self.fill(generation)?;
+        self.put(&filled)
     }
 
-    fn stage_into(&self, slot: u32, generation: Generation<'_>) -> Result<(), KernelError> {
+    /// The part of staging that is work: makes the maps of a generation and fills them. No slot has them yet.
+    pub fn fill(&self, generation: Generation<'_>) -> Result<Filled, KernelError> {
         let need = generation.image.len();
         if need > self.sizes.slot as usize {
             return Err(KernelError::TooLarge { need, slot: self.sizes.slot });
@@ -81,18 +89,24 @@ impl Kernel {
         if generation.prefixes.len() > entries as usize {
             return Err(KernelError::TooManyPrefixes { need: generation.prefixes.len(), room: entries });
         }
-        let trie = sys::create(&maps::prefixes_spec(entries), None).map_err(io("prefixes", "made"))?;
+        let prefixes = sys::create(&maps::prefixes_spec(entries), None).map_err(io("prefixes", "made"))?;
         for (net, identity) in generation.prefixes {
             let value = PrefixValue { identity: *identity };
-            sys::update(&trie, &prefix_key(net).to_bytes(), &value.to_bytes(), 0)
+            sys::update(&prefixes, &prefix_key(net).to_bytes(), &value.to_bytes(), 0)
                 .map_err(io("prefixes", "filled"))?;
         }
+        Ok(Filled { image, prefixes })
+    }
+
+    /// The part of staging that is waiting: puts filled maps into a slot that does not decide.
+    pub fn put(&self, filled: &Filled) -> Result<u32, KernelError> {
+        use std::os::fd::AsRawFd as _;
+        let slot = self.active()?.map_or(0, |s| (s + 1) % SLOTS);
         let key = slot.to_ne_bytes();
-        for (outer, inner) in [(&self.maps.prefixes, &trie), (&self.maps.images, &image)] {
-            use std::os::fd::AsRawFd as _;
+        for (outer, inner) in [(&self.maps.prefixes, &filled.prefixes), (&self.maps.images, &filled.image)] {
             outer.set(&key, &inner.as_raw_fd().to_ne_bytes())?;
         }
-        Ok(())
+        Ok(slot)
     }
 
     /// Makes a slot decide, for every packet that comes from now on.
@@ -166,7 +180,7 @@ impl Kernel {
 }
 
 /// The map in a slot of a map of maps.
-fn inner(outer: &Map, slot: u32) -> Result<Option<std::os::fd::OwnedFd>, KernelError> {
+fn inner(outer: &Map, slot: u32) -> Result<Option<OwnedFd>, KernelError> {
     let id = outer.get(&slot.to_ne_bytes())?.and_then(|v| v.first_chunk().map(|b| u32::from_ne_bytes(*b)));
     match id {
         None | Some(0) => Ok(None),
