@@ -67,7 +67,7 @@ impl Kernel {
         Ok((slot < SLOTS && inner(&self.maps.images, slot)?.is_some()).then_some(slot))
     }
 
-    /// Puts a generation into a slot that does not decide. Takes a grace period, 8 to 16 ms.
+    /// Puts a generation into a slot that does not decide. Takes two grace periods, one for each map: some 30 ms.
     pub fn stage(&self, generation: Generation<'_>) -> Result<u32, KernelError> {
         let filled = self.fill(generation)?;
         self.put(&filled)
