@@ -12,7 +12,7 @@ use portcullis_sema::{NodeId, Universe};
 use portcullis_snapshot_tests::generate::{self, Choices, World};
 use portcullis_snapshot_tests::policy_maps::{allows, count, identities, peer_of};
 use portcullis_snapshot_tests::probe;
-use portcullis_snapshot_tests::side::Side;
+use portcullis_snapshot_tests::side::{Side, Source};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -135,6 +135,45 @@ proptest! {
             }
         }
     }
+}
+
+/// A pod `db` under default deny on ingress, a pod `web`, and rules of the Admin tier in this order.
+fn behind_admin(rules: &str) -> Side {
+    let pods = "apiVersion: v1\nkind: Pod\nmetadata: {name: db, namespace: shop, labels: {app: db}}\n---\n\
+                apiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: shop, labels: {app: web}}\n";
+    let locked = "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: lock, namespace: shop}\nspec:\n  \
+                  podSelector: {matchLabels: {app: db}}\n";
+    let admin = format!(
+        "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\nmetadata: {{name: admin}}\nspec:\n  \
+         tier: Admin\n  priority: 1\n  subject: {{namespaces: {{}}}}\n  ingress:\n{rules}"
+    );
+    let own = [Source::new("lock.yaml", locked), Source::new("admin.yaml", admin)];
+    Side::new(&mut SourceMap::new(), &[Source::new("cluster.yaml", pods)], &own)
+}
+
+const PASS: &str =
+    "  - {action: Pass, from: [{namespaces: {}}], protocols: [{tcp: {destinationPort: {number: 80}}}]}\n";
+const ACCEPT: &str = "  - {action: Accept, from: [{namespaces: {}}]}\n";
+
+/// Entries about pods on ingress of the pod `db`, each with its port and verdict.
+fn about_pods(side: &Side) -> Vec<(u16, &'static str)> {
+    let e = Evaluation::new(&[side.input()], &[]);
+    let maps = PolicyMaps::new(&e);
+    let (db, _) = e.universe.groups().find(|(_, g)| g.workloads.iter().any(|(w, _)| w.name == "db")).unwrap();
+    let is_pod = |i: Identity| matches!(i, Identity::Of(id) if e.universe.group(id).is_some());
+    let all = entries(&maps, db);
+    let own = all.iter().filter(|e| e.direction == Direction::Ingress && is_pod(e.identity));
+    own.map(|e| (e.key.port, e.verdict())).collect()
+}
+
+#[test]
+fn default_deny_is_written_where_a_pass_leads_to_it_below_a_broader_accept() {
+    // Of both pods: what the pass leaves to default deny, and the accept of all else.
+    let found = about_pods(&behind_admin(&format!("{PASS}{ACCEPT}")));
+    assert_eq!(found, [(0, "allow"), (0, "allow"), (80, "deny"), (80, "deny")]);
+    assert_eq!(about_pods(&behind_admin(PASS)), []);
+    // The accept decides first, so the pass leads nowhere.
+    assert_eq!(about_pods(&behind_admin(&format!("{ACCEPT}{PASS}"))), [(0, "allow"), (0, "allow")]);
 }
 
 #[test]

@@ -63,7 +63,7 @@ impl Entry {
     /// `deny`, `redirect` or `allow`.
     pub fn verdict(&self) -> &'static str {
         match self.precedence.last() {
-            Some(Step::Rule(_, _, Strength::Deny)) => "deny",
+            Some(Step::Rule(_, _, Strength::Deny) | Step::DefaultDeny) => "deny",
             Some(Step::Rule(_, _, Strength::Redirect)) => "redirect",
             _ => "allow",
         }
@@ -297,9 +297,7 @@ impl<'e, 'a> PolicyMaps<'e, 'a> {
             let whom = Rc::new(Whom { any, ids });
             out.push(Wish { rule: None, key: PortKey::ANY, precedence: vec![step], whom });
         };
-        if plan.open {
-            implicit(Step::Open, true, nobody.clone());
-        }
+        implicit(if plan.open { Step::Open } else { Step::DefaultDeny }, true, nobody.clone());
         let localhost = self.e.sides.first().is_some_and(|s| s.input.options.allow_localhost);
         if let Some(host) = self.e.universe.reserved(Reserved::Host)
             && plan.direction == Direction::Ingress

@@ -28,6 +28,8 @@ pub enum Step {
     Localhost,
     /// Nothing turned default deny on.
     Open,
+    /// Default deny: what has no entry is dropped, so it is written only where a pass leads to it.
+    DefaultDeny,
 }
 
 /// Precedence, lower first: the passes that lead to a rule (SEM-6.4), then the rule.
@@ -35,7 +37,7 @@ pub type Precedence = Vec<Step>;
 
 /// Whether entries of this precedence drop.
 pub(super) fn denies(p: &[Step]) -> bool {
-    matches!(p.last(), Some(Step::Rule(_, _, Strength::Deny)))
+    matches!(p.last(), Some(Step::Rule(_, _, Strength::Deny) | Step::DefaultDeny))
 }
 
 /// Whom entries of one key and precedence are about.
@@ -92,13 +94,11 @@ fn passes(p: &[Step]) -> bool {
 }
 
 /// Raises what passes lead to (SEM-6.4): the part of a wish that a pass of an earlier tier takes in is
-/// written under that pass's precedence, at the narrower of both keys. The passes themselves are left out.
+/// written under that pass's precedence, at the narrower of both keys. The passes themselves are left out, and
+/// so is default deny where no pass leads to it.
 pub(super) fn resolve_passes(wishes: Vec<Wish>) -> Vec<Wish> {
     let (mut passing, others): (Vec<Wish>, Vec<Wish>) =
         wishes.into_iter().partition(|w| passes(&w.precedence));
-    if passing.is_empty() {
-        return others;
-    }
     passing.sort_by(|a, b| (&a.precedence, a.key).cmp(&(&b.precedence, b.key)));
     let mut out = others;
     // The later tier first: what it raises is then raised once more by the earlier one.
@@ -108,6 +108,7 @@ pub(super) fn resolve_passes(wishes: Vec<Wish>) -> Vec<Wish> {
             out = out.into_iter().flat_map(|w| raise(w, at, &of_tier)).collect();
         }
     }
+    out.retain(|w| w.precedence != [Step::DefaultDeny]);
     out
 }
 
@@ -210,5 +211,38 @@ pub(super) fn written(wishes: &[Wish]) -> Table {
             }
         }
     }
+    trim(&mut out);
     out
+}
+
+/// Leaves out default deny where no entry lets through what it drops.
+fn trim(table: &mut Table) {
+    let is_default = |p: &[Step]| p.last() == Some(&Step::DefaultDeny);
+    let default: Vec<(PortKey, Precedence)> = table
+        .iter()
+        .flat_map(|(key, levels)| levels.keys().map(move |p| (*key, p.clone())))
+        .filter(|(_, p)| is_default(p))
+        .collect();
+    for (key, precedence) in default {
+        let mut let_through = Whom::default();
+        for broad in key.covering() {
+            for (p, whom) in table.get(&broad).into_iter().flatten() {
+                if !denies(p) {
+                    let_through.add(whom);
+                }
+            }
+        }
+        let Some(levels) = table.get_mut(&key) else { continue };
+        let Some(whom) = levels.get_mut(&precedence) else { continue };
+        whom.any &= !let_through.is_nobody();
+        if !let_through.any {
+            whom.ids.intersect_with(&let_through.ids);
+        }
+        if whom.is_nobody() {
+            levels.remove(&precedence);
+        }
+        if levels.is_empty() {
+            table.remove(&key);
+        }
+    }
 }
