@@ -2,7 +2,7 @@
 //! the image and the numbers that the agent kept when it put them there.
 
 use crate::config::Config;
-use crate::kernel::{self, Kernel, KernelError, Sizes};
+use crate::kernel::{self, Kernel, KernelError};
 use crate::node::{Records, hex, live_generation, pins};
 use portcullis_tables::Image;
 use portcullis_tables::staged::stage;
@@ -42,15 +42,7 @@ pub fn check(config: &Config, file: Option<&Path>) -> Result<Found, CheckError> 
             folder.display()
         )));
     };
-    let sizes = Sizes {
-        slot,
-        addresses: config.sizes.addresses,
-        prefixes: config.sizes.prefixes,
-        endpoints: config.sizes.endpoints,
-        conntrack: config.sizes.conntrack,
-        ..Sizes::default()
-    };
-    let kernel = Kernel::open(&folder, sizes)?;
+    let kernel = Kernel::open(&folder, config.sizes.kernel(slot))?;
     let missing = |what: &str| CheckError::Missing(what.to_owned());
     let active = kernel.active()?.ok_or_else(|| missing("no generation is in use"))?;
     let live = kernel.image(active)?.ok_or_else(|| missing("the slot in use is empty"))?;

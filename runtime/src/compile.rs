@@ -13,7 +13,8 @@ use portcullis_ir::cluster::Facts;
 use portcullis_ir::lower::is_policy;
 use portcullis_ir::peer::PeerTerm;
 use portcullis_ir::{AuthMode, Cluster, Options, Peers, PolicySet, Reserved, Subject};
-use portcullis_sema::universe::{Input, NodeKind, Universe};
+use portcullis_sema::Side;
+use portcullis_sema::universe::{NodeKind, Universe};
 use portcullis_tables::staged::Numbers;
 use portcullis_tables::{Cause, Compiler};
 use sha2::{Digest as _, Sha256};
@@ -25,6 +26,9 @@ use std::sync::Arc;
 /// Why no generation was made. What is in the kernel stays.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
+    /// The node could not be looked at.
+    #[error("the interfaces and addresses of the node could not be listed: {0}")]
+    Interfaces(std::io::Error),
     /// The files.
     #[error("{}", .0.join("; "))]
     Input(Vec<String>),
@@ -72,8 +76,6 @@ pub struct Candidate {
     pub unenforced: Vec<Unenforced>,
     /// Policies that take part.
     pub policies: usize,
-    /// Flows that the image was compared for.
-    pub proved: u128,
     /// The texts it was made of, for going back to it.
     pub texts: Vec<NamedText>,
 }
@@ -120,46 +122,47 @@ impl Maker {
         let sources = self.library.sources();
         let name = |c: &Cause| c.line(&policies, &sources);
         let endpoints = find_endpoints(config, self.compiler.cluster());
-        // This node's own endpoints; others are enforced where they are. Groups of a universe are those of its
-        // cluster, in the cluster's order.
-        let input =
-            Input { policies: &policies, cluster: self.compiler.cluster(), options: self.compiler.options() };
-        let universe = Universe::new(&[input], &[]);
-        let group = |endpoint: Option<u32>| universe.group_of.first()?.get(endpoint? as usize).copied();
-        let mut wanted = FixedBitSet::with_capacity(universe.groups);
-        endpoints.iter().filter_map(|e| group(*e)).for_each(|g| wanted.insert(g as usize));
-        let options = self.compiler.options().clone();
-        let here = self.compiler.cluster().clone();
-        let made = self.compiler.compile(&policies, Some(&wanted), &name, |e, built| {
-            let input = Input { policies: &policies, cluster: &here, options: &options };
-            portcullis_verify::verify(&built.bytes, input, &e.universe, Some(&wanted), &name)
-        });
-        let (built, report) = made.map_err(|e| Refused::Compile(e.to_string()))?;
-        let report = report.map_err(|e| Refused::Compile(e.to_string()))?;
-        if let Some(first) = report.differences.first() {
-            return Err(Refused::Unproved(report.differences.len(), first.expected_cause.clone()));
-        }
-        let assigned = registry.assign(&universe, &here, |n, d| remember(n, d).map_err(Refused::from))?;
-        let numbers = Numbers {
-            identities: assigned.of_node.clone(),
-            identity_slots: assigned.slots,
-            endpoints: slots
-                .iter()
-                .map(|at| at.and_then(|at| group(endpoints.get(at).copied().flatten())))
-                .collect(),
+        let group =
+            |u: &Universe, endpoint: Option<u32>| u.group_of.first()?.get(endpoint? as usize).copied();
+        // This node's own endpoints; others are enforced where they are.
+        let wanted = |u: &Universe| {
+            let mut wanted = FixedBitSet::with_capacity(u.groups);
+            endpoints.iter().filter_map(|e| group(u, *e)).for_each(|g| wanted.insert(g as usize));
+            wanted
         };
+        let made = self.compiler.compile(&policies, Some(&wanted), &name, |e, built| {
+            let Some(Side { input, .. }) = e.sides.first() else {
+                return Err(Refused::Compile("nothing was evaluated".to_owned()));
+            };
+            let u = &e.universe;
+            let report = portcullis_verify::verify(&built.bytes, *input, u, Some(&wanted(u)), &name)
+                .map_err(|e| Refused::Compile(e.to_string()))?;
+            if let Some(first) = report.differences.first() {
+                return Err(Refused::Unproved(report.differences.len(), first.expected_cause.clone()));
+            }
+            let assigned = registry.assign(u, input.cluster, |n, d| remember(n, d).map_err(Refused::from))?;
+            let place = |at: &usize| group(u, endpoints.get(*at).copied().flatten());
+            let numbers = Numbers {
+                identities: assigned.of_node.clone(),
+                identity_slots: assigned.slots,
+                endpoints: slots.iter().map(|at| at.as_ref().and_then(place)).collect(),
+            };
+            let pods = pods(config, input.cluster, u, &assigned, &endpoints);
+            Ok((numbers, pods, names(u, &assigned), assigned.prefixes))
+        });
+        let (built, seen) = made.map_err(|e| Refused::Compile(e.to_string()))?;
+        let (numbers, pods, names, prefixes) = seen?;
         let causes = portcullis_tables::Image::parse(&built.bytes)
             .map(|i| i.causes().into_iter().map(str::to_owned).collect())
             .unwrap_or_default();
         Ok(Candidate {
             numbers,
-            pods: pods(config, &here, &universe, &assigned, &endpoints),
-            names: names(&universe, &assigned),
-            prefixes: assigned.prefixes,
+            pods,
+            names,
+            prefixes,
             causes,
             unenforced: unenforced(&policies, &sources, config.fail_open),
             policies: policies.policies.len(),
-            proved: report.flows,
             texts: texts.policies.clone(),
             image: built.bytes,
         })

@@ -1,6 +1,8 @@
 //! The node's configuration file, for an agent without a cluster.
 
+use crate::kernel::Sizes;
 use ipnet::IpNet;
+use portcullis_abi::maps::{LARGEST_SLOT, SMALLEST_SLOT};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -101,10 +103,12 @@ pub struct PortConfig {
     pub protocol: String,
 }
 
-/// Sizes of the kernel's maps, in elements.
+/// Sizes of the kernel's maps, in elements where nothing else is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct SizesConfig {
+    /// Bytes of an image slot to begin with, a power of two; larger images get larger slots.
+    pub image: u32,
     /// Exact addresses: pods of the whole cluster, nodes.
     pub addresses: u32,
     /// Prefixes that the policies name.
@@ -117,7 +121,22 @@ pub struct SizesConfig {
 
 impl Default for SizesConfig {
     fn default() -> Self {
-        Self { addresses: 65_536, prefixes: 65_536, endpoints: 4096, conntrack: 262_144 }
+        Self { image: 1 << 19, addresses: 65_536, prefixes: 65_536, endpoints: 4096, conntrack: 262_144 }
+    }
+}
+
+impl SizesConfig {
+    /// The sizes of maps with image slots of so many bytes.
+    pub fn kernel(&self, slot: u32) -> Sizes {
+        let Self { image: _, addresses, prefixes, endpoints, conntrack } = *self;
+        Sizes { slot, addresses, prefixes, endpoints, conntrack, ..Sizes::default() }
+    }
+}
+
+impl EndpointConfig {
+    /// `namespace/name`.
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
     }
 }
 
@@ -209,10 +228,16 @@ impl Config {
         if self.pins.is_empty() || self.pins.contains('/') || self.pins.contains('.') {
             return Err("`pins` is the name of one folder, without slashes and dots".to_owned());
         }
+        let image = self.sizes.image;
+        if !image.is_power_of_two() || !(SMALLEST_SLOT..=LARGEST_SLOT).contains(&image) {
+            return Err(format!(
+                "`sizes.image` is {image}; it must be a power of two from {SMALLEST_SLOT} to {LARGEST_SLOT}"
+            ));
+        }
         let mut names = BTreeSet::new();
         let mut addresses: BTreeMap<IpAddr, String> = BTreeMap::new();
         for e in &self.endpoints {
-            let name = format!("{}/{}", e.namespace, e.name);
+            let name = e.full_name();
             if e.interface.is_some() == e.netns.is_some() {
                 return Err(format!("endpoint {name}: give it either `interface` or `netns`"));
             }

@@ -26,7 +26,7 @@ pub fn status(node: &Node, verbose: bool) -> Result<Value, KernelError> {
         "since": current.map(|r| r.since),
         "source": current.map(|r| r.source.clone()),
         "policies": current.map(|r| r.policies),
-        "backTo": current.and_then(|r| r.back_to),
+        "backTo": current.and_then(|r| r.back.as_ref().map(|b| b.to)),
         "held": node.is_held(),
         "unenforced": current.map(|r| r.unenforced.clone()).unwrap_or_default(),
         "endpoints": endpoints(node),

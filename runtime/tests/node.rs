@@ -4,6 +4,7 @@
 
 mod support;
 
+use portcullis_abi::maps::EGRESS;
 use portcullis_agent::kernel::{Kernel, Sizes};
 use serde_json::json;
 use std::io::{Read as _, Write as _};
@@ -127,6 +128,10 @@ fn one_can_go_back_until_the_files_change() {
     assert!(agent.reaches("web", agent.at("db", 5432)));
     agent.ask(&json!({"ask": "refresh"})).unwrap();
     assert_eq!(agent.status()["generation"], 3, "nothing has changed on disk");
+    agent.kill();
+    agent.start();
+    assert_eq!(agent.generation(3)["held"], true, "an agent's death does not undo it");
+    assert!(agent.reaches("web", agent.at("db", 5432)));
     agent.policy("db.yaml", &format!("{DB}# touched\n"));
     let v = agent.wait("the files again", |v| v["held"] == false && v["generation"] != 3);
     assert_eq!(v["healthy"], true);
@@ -212,11 +217,14 @@ fn an_interface_may_go_and_come_back_and_an_address_may_move() {
     agent.start();
     agent.generation(1);
     let servers = agent.serve("db", 5432);
+    assert!(agent.reaches("api", agent.at("db", 5432)));
     let pods = agent.lab.pods().to_vec();
     drop(servers);
+    assert!(flows_of(&agent, "db") > 0);
     agent.lab.remove_pod(&pods[2]).unwrap();
     let v = agent.wait("that it is gone", |v| v["endpoints"].as_array().unwrap().len() == 2);
     assert!(v["problems"][0].as_str().unwrap().contains("endpoint lab/db is not attached"), "{v}");
+    assert_eq!(flows_of(&agent, "db"), 0, "whoever has its address next is in no flow of it");
     agent.lab.make_pod(&pods[2]).unwrap();
     agent.wait("that it is back", |v| v["endpoints"].as_array().unwrap().len() == 3 && v["healthy"] == true);
     let _servers = agent.serve("db", 5432);
@@ -306,9 +314,7 @@ fn the_live_kernel_is_compared_with_what_was_proved() {
     assert!(out.status.success() && said.contains("generation 1 in the kernel is the proved one"), "{said}");
     // Somebody changes a class behind the agent's back.
     let text = std::fs::read_to_string(&config).unwrap();
-    let parsed = portcullis_agent::config::Config::parse(&text).unwrap();
-    let folder = parsed.bpffs.join(&parsed.pins);
-    let kernel = Kernel::open(&folder, Sizes::default()).unwrap();
+    let kernel = kernel_of(&text);
     kernel.set_class(kernel.active().unwrap().unwrap(), 2, 40).unwrap();
     let out = verify();
     let said = String::from_utf8_lossy(&out.stdout).into_owned();
@@ -328,6 +334,52 @@ fn a_full_map_of_addresses_is_said_and_leaves_nobody_a_stranger_with_rights() {
     let _servers = agent.serve("db", 5432);
     assert!(!agent.reaches("api", agent.at("db", 5432)) && !agent.reaches("web", agent.at("db", 5432)));
     assert!(!agent.reaches("api", agent.at6("db", 5432)) && !agent.reaches("web", agent.at6("db", 5432)));
+}
+
+/// The maps of an agent with that configuration.
+fn kernel_of(text: &str) -> Kernel {
+    let parsed = portcullis_agent::config::Config::parse(text).unwrap();
+    Kernel::open(&parsed.bpffs.join(&parsed.pins), Sizes::default()).unwrap()
+}
+
+/// Flows that an endpoint itself tracks.
+fn flows_of(agent: &Agent, pod: &str) -> usize {
+    let own = portcullis_agent::kernel::address_bytes(agent.at(pod, 0).ip());
+    let flows = kernel_of(&std::fs::read_to_string(agent.config()).unwrap()).flows().unwrap();
+    flows
+        .iter()
+        .filter(|(k, _)| if k.direction == EGRESS { k.source == own } else { k.destination == own })
+        .count()
+}
+
+#[test]
+fn an_image_that_outgrows_its_slot_gets_a_larger_one_under_traffic() {
+    let Some(mut agent) = Agent::new("grows", &["web", "api", "db"]) else { return };
+    agent.configure("sizes: {image: 65536}\n");
+    agent.policy("db.yaml", DB);
+    agent.start();
+    assert_eq!(agent.generation(1)["slotBytes"], 65_536);
+    let _servers = agent.serve("db", 5432);
+    let mut open = agent.lab.tcp(&agent.lab.namespace("api"), agent.at("db", 5432), TRY).unwrap();
+    assert!(answers(&mut open));
+    // A thousand ports, no two in one page of the port table.
+    let mut wide = DB.to_owned();
+    for part in 0..25u32 {
+        let ports: Vec<String> =
+            (0..40).map(|n| format!("{{port: \"{}\", protocol: TCP}}", (part * 40 + n) * 64 + 64)).collect();
+        wide += "  - fromEndpoints: [{matchLabels: {app: web}}]\n    toPorts: [{ports: [";
+        wide += &ports.join(", ");
+        wide += "]}]\n";
+    }
+    agent.policy("db.yaml", &wide);
+    let v = agent.generation(2);
+    assert!(v["slotBytes"].as_u64().unwrap() > 65_536, "{v}");
+    assert_eq!(v["healthy"], true, "{v}");
+    assert!(answers(&mut open), "the flow goes on through the programs that took over");
+    assert!(agent.reaches("api", agent.at("db", 5432)) && !agent.reaches("web", agent.at("db", 5432)));
+    agent.kill();
+    agent.start();
+    assert_eq!(agent.generation(2)["slotBytes"], v["slotBytes"], "the next agent finds the larger one");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use portcullis_ir::lower::{link, lower_one};
 use portcullis_ir::{Cluster, Options, PolicySet};
 use portcullis_sema::cells::Part;
 use portcullis_sema::side::{self, Evaluation};
-use portcullis_sema::universe::Input;
+use portcullis_sema::universe::{Input, Universe};
 use rustc_hash::FxHashMap;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -50,6 +50,9 @@ pub(crate) struct Known {
 /// Entries of the tables beyond which they begin anew: what no policy uses any more is never removed
 /// one by one.
 const LARGE: usize = 1 << 17;
+
+/// Says which endpoint groups of a universe an image is for.
+pub type Wanted<'w> = &'w dyn Fn(&Universe) -> FixedBitSet;
 
 /// Policies and a cluster that change piece by piece, and their image.
 #[derive(Debug, Default)]
@@ -138,7 +141,7 @@ impl Compiler {
     pub fn compile<T>(
         &mut self,
         policies: &PolicySet,
-        wanted: Option<&FixedBitSet>,
+        wanted: Option<Wanted<'_>>,
         name: &dyn Fn(&Cause) -> String,
         seen: impl FnOnce(&Evaluation<'_>, &Built) -> T,
     ) -> Result<(Built, T), BuildError> {
@@ -151,7 +154,8 @@ impl Compiler {
         if e.began_anew {
             self.memo = Memo::default();
         }
-        let built = assemble(&e, wanted, &self.audit, name, &mut self.memo);
+        let wanted = wanted.map(|w| w(&e.universe));
+        let built = assemble(&e, wanted.as_ref(), &self.audit, name, &mut self.memo);
         let out = built.map(|built| {
             let seen = seen(&e, &built);
             (built, seen)

@@ -255,7 +255,7 @@ impl Programs {
                     Ok(id) => {
                         let link = program.take_link(id).map_err(|e| failed("attached", &chain(&e)))?;
                         // The pin holds the link that was replaced into; this handle may go.
-                        drop_handle(link);
+                        drop(link);
                         continue;
                     }
                     Err(_) => {
@@ -274,7 +274,8 @@ impl Programs {
                     let link = program.take_link(id).map_err(|e| failed("attached", &chain(&e)))?;
                     let link = FdLink::try_from(link).map_err(|e| failed("attached", &chain(&e)))?;
                     let pin = link.pin(&path).map_err(|e| failed("pinned", &chain(&e)))?;
-                    drop_pin(pin);
+                    // A pinned link lives on without its handle.
+                    drop(pin);
                 }
                 Err(e) if is_unsupported(&e) => {
                     how = Attachment::Filter;
@@ -353,15 +354,6 @@ fn pinned(path: &Path) -> Result<Option<FdLink>, KernelError> {
     }
     let link = PinnedLink::from_pin(path).map_err(|e: LinkError| failed("found", &chain(&e)))?;
     Ok(Some(FdLink::from(link)))
-}
-
-/// A TCX link that is pinned lives on without its handle.
-fn drop_handle(link: SchedClassifierLink) {
-    drop(link);
-}
-
-fn drop_pin(pin: PinnedLink) {
-    drop(pin);
 }
 
 /// The filter's place among those of clsact, so that it is found again and replaced.

@@ -5,23 +5,24 @@
 //! changed, so an agent may die anywhere: the next one finds a whole generation, and the numbers that it
 //! was made with, in the kernel.
 
+mod bind;
 mod record;
+mod seen;
 
-pub use record::{Record, Records, hex};
+pub use record::{Back, Record, Records, hex};
 
-use crate::compile::{Candidate, Maker, Refused, entity};
+use crate::compile::{Candidate, Maker, Refused};
 use crate::config::Config;
 use crate::inputs::Texts;
-use crate::kernel::{self, Attachment, Generation, Kernel, KernelError, Programs, Settings, Sizes};
-use crate::links::{self, Link};
+use crate::kernel::{self, Attachment, Generation, Kernel, KernelError, Programs, Settings};
+use crate::links::Link;
 use crate::numbers::Registry;
-use ipnet::IpNet;
 use portcullis_abi::header;
-use portcullis_abi::maps::{AddressValue, EndpointValue, LARGEST_SLOT, NO_IDENTITY};
-use portcullis_ir::Reserved;
+use portcullis_abi::maps::LARGEST_SLOT;
 use portcullis_tables::Image;
 use portcullis_tables::staged::stage;
-use std::collections::{BTreeMap, BTreeSet};
+use seen::Seen;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
@@ -90,7 +91,6 @@ pub struct Node {
     problems: Vec<String>,
     refused: Option<String>,
     took: Took,
-    held: Option<Vec<(String, String)>>,
     _lock: File,
 }
 
@@ -126,17 +126,6 @@ pub fn pins(config: &Config) -> PathBuf {
     config.bpffs.join(&config.pins)
 }
 
-fn sizes(config: &Config, slot: u32) -> Sizes {
-    Sizes {
-        slot,
-        addresses: config.sizes.addresses,
-        prefixes: config.sizes.prefixes,
-        endpoints: config.sizes.endpoints,
-        conntrack: config.sizes.conntrack,
-        ..Sizes::default()
-    }
-}
-
 fn settings(config: &Config) -> Settings {
     Settings { fail_open: config.fail_open, report_allowed: config.report_allowed, ..Settings::default() }
 }
@@ -147,8 +136,8 @@ impl Node {
         let lock = lock(&config)?;
         let folder = pins(&config);
         kernel::prepare(&config.bpffs, &folder)?;
-        let slot = kernel::slot_size(&folder)?.unwrap_or(Sizes::default().slot);
-        let kernel = Kernel::open(&folder, sizes(&config, slot))?;
+        let slot = kernel::slot_size(&folder)?.unwrap_or(config.sizes.image);
+        let kernel = Kernel::open(&folder, config.sizes.kernel(slot))?;
         let programs = kernel.load(&settings(&config))?;
         let registry = Registry::new(config.sizes.addresses, kernel.identities()?);
         let records = Records::open(&config.state).map_err(|source| NodeError::State {
@@ -171,7 +160,6 @@ impl Node {
             problems: Vec::new(),
             refused: None,
             took: Took::default(),
-            held: None,
             _lock: lock,
         })
     }
@@ -180,57 +168,47 @@ impl Node {
     /// as it is; the reason is kept for the status, and returned.
     pub fn refresh(&mut self) -> Result<(), Refused> {
         let mut texts = Texts::read(&self.config);
-        if let Some(held) = &self.held {
-            // Gone back: the folder counts again once it changes.
-            let now: Vec<(String, String)> =
-                texts.policies.iter().map(|(n, t)| (n.clone(), t.to_string())).collect();
-            if now == *held {
-                let Some(record) = &self.current else { return Ok(()) };
-                texts.policies = record.policy_texts();
-            } else {
-                self.held = None;
-            }
+        // Gone back: the files count again once they change.
+        let back = self.current.as_ref().and_then(|r| r.back.clone()).filter(|b| b.files == named(&texts));
+        if let (Some(_), Some(record)) = (&back, &self.current) {
+            texts.policies = record.policy_texts();
         }
-        let back_to = self.held.as_ref().and(self.current.as_ref()).and_then(|r| r.back_to);
-        self.apply(&texts, back_to)
+        self.apply(&texts, back)
     }
 
     /// Puts the policies of an earlier generation into use again, under a new number, until the policy
     /// files change. Without a number, those of the generation before this one.
     pub fn roll_back(&mut self, to: Option<u64>) -> Result<u64, String> {
-        let current = self.current.as_ref().map_or(0, |r| r.back_to.unwrap_or(r.generation));
+        let current = self.current.as_ref().map_or(0, |r| r.back.as_ref().map_or(r.generation, |b| b.to));
         let kept = self.records.generations().map_err(|e| e.to_string())?;
-        let to = match to {
-            Some(to) => to,
-            None => {
-                kept.iter().rev().copied().find(|g| *g < current).ok_or("no earlier generation is kept")?
-            }
-        };
+        let earlier =
+            || kept.iter().rev().copied().find(|g| *g < current).ok_or("no earlier generation is kept");
+        let to = to.map_or_else(earlier, Ok)?;
         let (record, _) = self
             .records
             .read(to)
             .map_err(|e| e.to_string())?
             .ok_or_else(|| format!("generation {to} is not kept; there are {}", list(&kept)))?;
         let mut texts = Texts::read(&self.config);
-        let now = texts.policies.iter().map(|(n, t)| (n.clone(), t.to_string())).collect();
+        let back = Back { to, files: named(&texts) };
         texts.policies = record.policy_texts();
         texts.broken.clear();
-        self.apply(&texts, Some(to)).map_err(|e| e.to_string())?;
-        self.held = Some(now);
+        self.apply(&texts, Some(back)).map_err(|e| e.to_string())?;
         Ok(to)
     }
 
-    fn apply(&mut self, texts: &Texts, back_to: Option<u64>) -> Result<(), Refused> {
-        let done = self.try_apply(texts, back_to);
+    fn apply(&mut self, texts: &Texts, back: Option<Back>) -> Result<(), Refused> {
+        let done = self.try_apply(texts, back);
         self.refused = done.as_ref().err().map(ToString::to_string);
         done
     }
 
-    fn try_apply(&mut self, texts: &Texts, back_to: Option<u64>) -> Result<(), Refused> {
+    fn try_apply(&mut self, texts: &Texts, back: Option<Back>) -> Result<(), Refused> {
         let begun = Instant::now();
         self.problems.clear();
-        let found = self.find_interfaces();
-        let numbers = self.endpoint_numbers(&found)?;
+        let seen = Seen::look(&self.config, &self.present).map_err(Refused::Interfaces)?;
+        self.problems.extend(seen.problems.iter().cloned());
+        let numbers = self.endpoint_numbers(&seen)?;
         let mut slots: Vec<Option<usize>> = Vec::new();
         for (at, number) in &numbers {
             let number = *number as usize;
@@ -247,15 +225,15 @@ impl Node {
                 kernel.set_identity(number, digest)
             })?;
         let compile = begun.elapsed();
-        if self.unchanged(&candidate, back_to) {
-            self.bind(&candidate, &found, &numbers)?;
+        if self.unchanged(&candidate, back.as_ref()) {
+            self.bind(&candidate, &seen, &numbers)?;
             return Ok(());
         }
         let image = Image::parse(&candidate.image).map_err(KernelError::from)?;
         let staged =
             stage(&image, &candidate.numbers, self.next).map_err(|e| Refused::Compile(e.to_string()))?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let mut record = Record::new(&candidate, self.next, since, image.source(), back_to);
+        let mut record = Record::new(&candidate, self.next, since, image.source(), back);
         record.prefixes = self.prefixes(&candidate);
         self.records.keep(&record, &candidate.image).map_err(|e| {
             Refused::Compile(format!(
@@ -272,17 +250,17 @@ impl Node {
         self.took = Took { compile, stage, flip: flipping.elapsed() };
         self.next += 1;
         self.current = Some(record);
-        self.bind(&candidate, &found, &numbers)?;
+        self.bind(&candidate, &seen, &numbers)?;
         self.free_numbers(&candidate)?;
         Ok(())
     }
 
     /// Whether the candidate is what the kernel has: then only interfaces may have changed.
-    fn unchanged(&self, c: &Candidate, back_to: Option<u64>) -> bool {
+    fn unchanged(&self, c: &Candidate, back: Option<&Back>) -> bool {
         let Some(current) = &self.current else { return false };
         let live = live_generation(&self.kernel).ok().flatten();
         live == Some(current.generation)
-            && current.back_to == back_to
+            && current.back.as_ref() == back
             && current.numbers() == c.numbers
             && current.prefixes == self.prefixes(c)
             && current.causes == c.causes
@@ -299,165 +277,10 @@ impl Node {
         if larger > LARGEST_SLOT {
             return Err(KernelError::TooLarge { need, slot: LARGEST_SLOT });
         }
-        self.kernel = Kernel::open(&pins(&self.config), sizes(&self.config, larger))?;
+        self.kernel = Kernel::open(&pins(&self.config), self.config.sizes.kernel(larger))?;
         self.programs = self.kernel.load(&settings(&self.config))?;
         // These programs are attached nowhere yet.
         self.present.clear();
-        Ok(())
-    }
-
-    /// Interfaces of the configuration's endpoints, as far as they are there.
-    fn find_interfaces(&mut self) -> BTreeMap<usize, Link> {
-        let links = match links::links() {
-            Ok(links) => links,
-            Err(e) => {
-                self.problems.push(format!("the interfaces could not be listed: {e}"));
-                return BTreeMap::new();
-            }
-        };
-        let by_index: BTreeMap<u32, &Link> = links.values().map(|l| (l.index, l)).collect();
-        let mut out = BTreeMap::new();
-        for (at, e) in self.config.endpoints.iter().enumerate() {
-            let name = format!("{}/{}", e.namespace, e.name);
-            let found = match (&e.interface, &e.netns) {
-                (Some(interface), _) => {
-                    links.get(interface).ok_or_else(|| format!("there is no interface {interface}"))
-                }
-                (None, Some(netns)) => links::host_side_of(netns, &e.netns_interface)
-                    .map_err(|e| format!("its namespace {netns}: {e}"))
-                    .and_then(|i| {
-                        by_index.get(&i).copied().ok_or_else(|| "its other end is elsewhere".to_owned())
-                    }),
-                (None, None) => Err("it has no interface".to_owned()),
-            };
-            match found {
-                Ok(link) => {
-                    out.insert(at, link.clone());
-                }
-                Err(why) => self.problems.push(format!("endpoint {name} is not attached: {why}")),
-            }
-        }
-        out
-    }
-
-    /// Numbers of endpoints: those they have in the kernel, by interface, else the lowest free ones.
-    fn endpoint_numbers(&self, found: &BTreeMap<usize, Link>) -> Result<BTreeMap<usize, u32>, KernelError> {
-        let bound = self.kernel.endpoints()?;
-        let mut used: BTreeSet<u32> = BTreeSet::new();
-        let mut out = BTreeMap::new();
-        for (at, link) in found {
-            if let Some(value) = bound.get(&link.index)
-                && used.insert(value.number)
-            {
-                out.insert(*at, value.number);
-            }
-        }
-        // Numbers of interfaces that are gone are free once no program can see them: after this change.
-        used.extend(bound.values().map(|v| v.number));
-        let mut next = 0;
-        for at in found.keys() {
-            if !out.contains_key(at) {
-                while used.contains(&next) {
-                    next += 1;
-                }
-                used.insert(next);
-                out.insert(*at, next);
-            }
-        }
-        Ok(out)
-    }
-
-    /// Prefixes of the candidate, and the pods' own, in which nobody is a stranger.
-    fn prefixes(&self, c: &Candidate) -> Vec<(IpNet, u32)> {
-        let pods = &self.config.pod_cidrs;
-        let mut out: Vec<(IpNet, u32)> =
-            c.prefixes.iter().filter(|(net, _)| !pods.iter().any(|p| p.contains(net))).copied().collect();
-        out.extend(pods.iter().map(|p| (p.trunc(), NO_IDENTITY)));
-        out.sort();
-        out.dedup();
-        out
-    }
-
-    /// Binds addresses and interfaces to the generation in use, and frees those that are gone.
-    fn bind(
-        &mut self,
-        c: &Candidate,
-        found: &BTreeMap<usize, Link>,
-        numbers: &BTreeMap<usize, u32>,
-    ) -> Result<(), KernelError> {
-        let mut wanted: BTreeMap<IpAddr, AddressValue> = BTreeMap::new();
-        match links::addresses() {
-            Ok(own) => {
-                for ip in own.into_iter().chain(self.config.host_addresses.iter().copied()) {
-                    wanted.insert(ip, AddressValue { identity: Reserved::Host as u32, endpoint: 0 });
-                }
-            }
-            Err(e) => self.problems.push(format!("the host's own addresses could not be listed: {e}")),
-        }
-        for (name, list) in &self.config.entities {
-            if let Some(identity) = entity(name) {
-                wanted.extend(list.iter().map(|ip| (*ip, AddressValue { identity, endpoint: 0 })));
-            }
-        }
-        for (ip, (identity, at)) in &c.pods {
-            let number = at.and_then(|at| numbers.get(&at)).map_or(0, |n| n + 1);
-            wanted.insert(*ip, AddressValue { identity: *identity, endpoint: number });
-        }
-        let bound = self.kernel.addresses()?;
-        for ip in bound.keys().filter(|ip| !wanted.contains_key(ip)) {
-            self.kernel.remove_address(*ip)?;
-        }
-        for (ip, value) in &wanted {
-            if bound.get(ip) == Some(value) {
-                continue;
-            }
-            match self.kernel.set_address(*ip, *value) {
-                Ok(()) => {}
-                Err(e) if e.is_full() => {
-                    self.problems.push(format!("the map of addresses is full: {ip} and others are nobody's"));
-                    break;
-                }
-                Err(e) => return Err(e),
-            }
-        }
-        let mut present = BTreeMap::new();
-        for (at, link) in found {
-            let (Some(e), Some(number)) = (self.config.endpoints.get(*at), numbers.get(at)) else { continue };
-            let identity = e.addresses.iter().find_map(|ip| c.pods.get(ip)).map_or(NO_IDENTITY, |(i, _)| *i);
-            // The programs know the interface before they see a packet of it.
-            self.kernel.set_endpoint(link.index, EndpointValue { number: *number, identity })?;
-            let name = format!("{}/{}", e.namespace, e.name);
-            if let Some(p) = self.present.get(at).filter(|p| p.link == *link && p.number == *number) {
-                present.insert(*at, Present { identity, ..p.clone() });
-                continue;
-            }
-            match self.programs.attach(&link.name, link.index, link.ethernet) {
-                Ok(how) => {
-                    let addresses = e.addresses.clone();
-                    let one = Present { name, link: link.clone(), number: *number, identity, addresses, how };
-                    present.insert(*at, one);
-                }
-                Err(e) => self.problems.push(format!("endpoint {name} is not attached: {e}")),
-            }
-        }
-        let here: BTreeSet<u32> = found.values().map(|l| l.index).collect();
-        let indices = links::links().map(|l| l.values().map(|l| l.index).collect::<BTreeSet<u32>>());
-        for index in self.kernel.endpoints()?.into_keys().filter(|i| !here.contains(i)) {
-            let exists = indices.as_ref().map_or(true, |all| all.contains(&index));
-            self.programs.detach(index, exists)?;
-            self.kernel.remove_endpoint(index)?;
-        }
-        self.present = present;
-        Ok(())
-    }
-
-    /// Frees the numbers that neither the generation in use nor an address needs.
-    fn free_numbers(&mut self, c: &Candidate) -> Result<(), KernelError> {
-        let mut used: BTreeSet<u32> = c.numbers.identities.iter().copied().flatten().collect();
-        used.extend(self.kernel.addresses()?.values().map(|v| v.identity));
-        for number in self.registry.retain(&used) {
-            self.kernel.remove_identity(number)?;
-        }
         Ok(())
     }
 
@@ -524,7 +347,7 @@ impl Node {
 
     /// Whether an earlier generation's policies are held.
     pub fn is_held(&self) -> bool {
-        self.held.is_some()
+        self.current.as_ref().is_some_and(|r| r.back.is_some())
     }
 
     /// How long the last change took.
@@ -548,6 +371,11 @@ pub fn detach(config: &Config) -> Result<usize, NodeError> {
         return Ok(0);
     }
     Ok(kernel::detach_all(&folder)?)
+}
+
+/// Policy files by name.
+fn named(texts: &Texts) -> Vec<(String, String)> {
+    texts.policies.iter().map(|(n, t)| (n.clone(), t.to_string())).collect()
 }
 
 fn list(all: &[u64]) -> String {

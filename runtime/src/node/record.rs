@@ -16,6 +16,16 @@ use std::{fs, io};
 /// Generations that are kept.
 const KEPT: usize = 8;
 
+/// That one went back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Back {
+    /// The generation whose policies count.
+    pub to: u64,
+    /// The policy files as they were when one went back: they count again once they are others.
+    pub files: Vec<(String, String)>,
+}
+
 /// One generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -28,8 +38,8 @@ pub struct Record {
     pub source: String,
     /// Policies that take part.
     pub policies: usize,
-    /// The generation whose policies it has again.
-    pub back_to: Option<u64>,
+    /// Set where it has the policies of an earlier generation again.
+    pub back: Option<Back>,
     /// What identities are.
     pub names: BTreeMap<u32, String>,
     /// What causes stand for, by number.
@@ -50,14 +60,14 @@ pub struct Record {
 
 impl Record {
     /// The record of a candidate.
-    pub fn new(c: &Candidate, generation: u64, since: u64, source: &[u8], back_to: Option<u64>) -> Self {
+    pub fn new(c: &Candidate, generation: u64, since: u64, source: &[u8], back: Option<Back>) -> Self {
         let say = |u: &Unenforced| (u.rule.clone(), u.why.to_owned());
         Self {
             generation,
             since,
             source: hex(source),
             policies: c.policies,
-            back_to,
+            back,
             names: c.names.clone(),
             causes: c.causes.clone(),
             unenforced: c.unenforced.iter().map(say).collect(),
