@@ -107,6 +107,24 @@ pub enum Section {
     Causes = 11,
 }
 
+impl Section {
+    /// All of them, in the order of the header's table.
+    pub const ALL: [Self; SECTIONS] = [
+        Self::PeerClass,
+        Self::SubjectOf,
+        Self::PortDirectory,
+        Self::PortPages,
+        Self::Subjects,
+        Self::PairDirectory,
+        Self::PairPages,
+        Self::Locals,
+        Self::RowDirectory,
+        Self::RowPages,
+        Self::Words,
+        Self::Causes,
+    ];
+}
+
 /// How many sections the header's table holds.
 pub const SECTIONS: usize = 12;
 

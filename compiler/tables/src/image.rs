@@ -90,21 +90,6 @@ pub struct Image<'b> {
     row_pages: usize,
 }
 
-const ALL: [Section; abi::SECTIONS] = [
-    Section::PeerClass,
-    Section::SubjectOf,
-    Section::PortDirectory,
-    Section::PortPages,
-    Section::Subjects,
-    Section::PairDirectory,
-    Section::PairPages,
-    Section::Locals,
-    Section::RowDirectory,
-    Section::RowPages,
-    Section::Words,
-    Section::Causes,
-];
-
 impl<'b> Image<'b> {
     /// Checks the header and every section's place.
     pub fn parse(bytes: &'b [u8]) -> Result<Self, ImageError> {
@@ -124,7 +109,7 @@ impl<'b> Image<'b> {
             return Err(ImageError::Short { have: bytes.len(), need });
         };
         let mut sections: [&[u8]; abi::SECTIONS] = [&[]; abi::SECTIONS];
-        for (i, (slot, which)) in sections.iter_mut().zip(ALL).enumerate() {
+        for (i, (slot, which)) in sections.iter_mut().zip(Section::ALL).enumerate() {
             let offset = field(header::SECTIONS + i * 8) as usize;
             let len = field(header::SECTIONS + i * 8 + 4) as usize;
             let end = offset.checked_add(len).ok_or(ImageError::Section(which))?;
