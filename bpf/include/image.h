@@ -18,14 +18,17 @@ struct decision {
 	int failed;
 };
 
-INLINE __u32 at16(const __u8 *image, __u32 at)
+/* A field of the header: its place is known to whoever compiles this, and in the smallest slot. */
+#define FIELD(image, at) (*(const __u32 *)((image) + (at)))
+
+INLINE __u32 at16(const __u8 *image, __u32 mask, __u32 at)
 {
-	return *(const __u16 *)(image + (at & (image_mask - 1)));
+	return *(const __u16 *)(image + (at & (mask - 1)));
 }
 
-INLINE __u32 at32(const __u8 *image, __u32 at)
+INLINE __u32 at32(const __u8 *image, __u32 mask, __u32 at)
 {
-	return *(const __u32 *)(image + (at & (image_mask - 3)));
+	return *(const __u32 *)(image + (at & (mask - 3)));
 }
 
 INLINE const __u8 *image_of(__u32 slot)
@@ -58,7 +61,7 @@ INLINE __u32 identity_of(const __u8 *address, __u32 slot)
 /* Generations are written before a slot goes into use and read as two halves. */
 INLINE __u64 generation_of(const __u8 *image)
 {
-	return (__u64)at32(image, IMAGE_GENERATION + 4) << 32 | at32(image, IMAGE_GENERATION);
+	return (__u64)FIELD(image, IMAGE_GENERATION + 4) << 32 | FIELD(image, IMAGE_GENERATION);
 }
 
 INLINE __u32 coordinate_of(const struct packet *p)
@@ -75,56 +78,58 @@ INLINE __u32 coordinate_of(const struct packet *p)
 }
 
 /* The verdict word of a row at a coordinate. */
-INLINE __u32 word_at(const __u8 *image, __u32 row, __u32 coordinate)
+INLINE __u32 word_at(const __u8 *image, __u32 mask, __u32 row, __u32 coordinate)
 {
 	__u32 page, atom, pages, place;
 
-	page = at16(image, at32(image, IMAGE_PORT_DIRECTORY) + coordinate / PORT_PAGE * 2);
-	atom = at16(image, at32(image, IMAGE_PORT_PAGES) + (page * PORT_PAGE + coordinate % PORT_PAGE) * 2);
-	pages = (at32(image, IMAGE_ATOMS) + ROW_PAGE - 1) / ROW_PAGE;
-	page = at16(image, at32(image, IMAGE_ROW_DIRECTORY) + (row * pages + atom / ROW_PAGE) * 2);
-	place = at16(image, at32(image, IMAGE_ROW_PAGES) + (page * ROW_PAGE + atom % ROW_PAGE) * 2);
-	return at32(image, at32(image, IMAGE_WORDS) + place * 4);
+	page = at16(image, mask, FIELD(image, IMAGE_PORT_DIRECTORY) + coordinate / PORT_PAGE * 2);
+	atom = at16(image, mask, FIELD(image, IMAGE_PORT_PAGES) + (page * PORT_PAGE + coordinate % PORT_PAGE) * 2);
+	pages = (FIELD(image, IMAGE_ATOMS) + ROW_PAGE - 1) / ROW_PAGE;
+	page = at16(image, mask, FIELD(image, IMAGE_ROW_DIRECTORY) + (row * pages + atom / ROW_PAGE) * 2);
+	place = at16(image, mask, FIELD(image, IMAGE_ROW_PAGES) + (page * ROW_PAGE + atom % ROW_PAGE) * 2);
+	return at32(image, mask, FIELD(image, IMAGE_WORDS) + place * 4);
 }
 
 /* The row of an endpoint about an identity; 0, or the DROP_ code that says why there is none. */
-INLINE int row_of(const __u8 *image, __u32 endpoint, __u8 direction, __u32 identity, __u32 *row)
+INLINE int row_of(const __u8 *image, __u32 mask, __u32 endpoint, __u8 direction, __u32 identity, __u32 *row)
 {
 	__u32 subject, class, directory, locals, page, local;
 
-	if (endpoint >= at32(image, IMAGE_ENDPOINTS))
+	if (endpoint >= FIELD(image, IMAGE_ENDPOINTS))
 		return DROP_NO_POLICY;
-	subject = at16(image, at32(image, IMAGE_SUBJECT_OF) + (endpoint * 2 + direction) * 2);
+	subject = at16(image, mask, FIELD(image, IMAGE_SUBJECT_OF) + (endpoint * 2 + direction) * 2);
 	if (subject == NO_SUBJECT)
 		return DROP_NO_POLICY;
-	if (identity == NO_IDENTITY || identity >= at32(image, IMAGE_IDENTITIES))
+	if (identity == NO_IDENTITY || identity >= FIELD(image, IMAGE_IDENTITIES))
 		return DROP_INVALID_IDENTITY;
-	class = at16(image, at32(image, IMAGE_PEER_CLASS) + identity * 2);
-	if (class >= at32(image, IMAGE_PEER_CLASSES))
+	class = at16(image, mask, FIELD(image, IMAGE_PEER_CLASS) + identity * 2);
+	if (class >= FIELD(image, IMAGE_PEER_CLASSES))
 		return DROP_INVALID_IDENTITY;
-	directory = at32(image, at32(image, IMAGE_SUBJECTS) + subject * 8);
-	locals = at32(image, at32(image, IMAGE_SUBJECTS) + subject * 8 + 4);
-	page = at16(image, at32(image, IMAGE_PAIR_DIRECTORY) + (directory + class / PAIR_PAGE) * 2);
-	local = at16(image, at32(image, IMAGE_PAIR_PAGES) + (page * PAIR_PAGE + class % PAIR_PAGE) * 2);
-	*row = at16(image, at32(image, IMAGE_LOCALS) + (locals + local) * 2);
+	directory = at32(image, mask, FIELD(image, IMAGE_SUBJECTS) + subject * 8);
+	locals = at32(image, mask, FIELD(image, IMAGE_SUBJECTS) + subject * 8 + 4);
+	page = at16(image, mask, FIELD(image, IMAGE_PAIR_DIRECTORY) + (directory + class / PAIR_PAGE) * 2);
+	local = at16(image, mask, FIELD(image, IMAGE_PAIR_PAGES) + (page * PAIR_PAGE + class % PAIR_PAGE) * 2);
+	*row = at16(image, mask, FIELD(image, IMAGE_LOCALS) + (locals + local) * 2);
 	return 0;
 }
 
 INLINE void decide(const __u8 *image, __u32 endpoint, __u8 direction, __u32 identity,
 		   const struct packet *p, struct decision *d)
 {
+	/* Read once: the compiler may not read it for itself as it likes. */
+	__u32 mask = image_mask;
 	__u32 row = 0;
 
 	d->generation = generation_of(image);
-	d->failed = row_of(image, endpoint, direction, identity, &row);
+	d->failed = row_of(image, mask, endpoint, direction, identity, &row);
 	if (d->failed)
 		return;
-	d->word = word_at(image, row, coordinate_of(p));
+	d->word = word_at(image, mask, row, coordinate_of(p));
 	/*
 	 * Of a later fragment no port is known: only what covers every port may let it through
 	 * (SEM-7.5). Such a row agrees at both ends; port 0 of a rule means every port anyway.
 	 */
 	if (p->piece == UNKNOWN_FRAGMENT && (d->word & WORD_ALLOW) &&
 	    (p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP || p->protocol == IPPROTO_SCTP))
-		d->word = word_at(image, row, coordinate_of(p) + 65535);
+		d->word = word_at(image, mask, row, coordinate_of(p) + 65535);
 }
