@@ -1,6 +1,6 @@
 //! Values stored once and named by a small number, in order of first use.
 
-use indexmap::IndexSet;
+use indexmap::{Equivalent, IndexSet};
 use rustc_hash::FxBuildHasher;
 use std::hash::Hash;
 
@@ -28,7 +28,7 @@ impl<T: Eq + Hash> Interner<T> {
     }
 
     /// The id of a value, if it is in the table.
-    pub fn find(&self, item: &T) -> Option<u32> {
+    pub fn find<Q: Hash + Equivalent<T> + ?Sized>(&self, item: &Q) -> Option<u32> {
         self.items.get_index_of(item).and_then(|i| u32::try_from(i).ok())
     }
 

@@ -4,9 +4,9 @@ use crate::atoms::Atoms;
 use crate::audit::Audit;
 use crate::cause::Cause;
 use crate::classes::Classes;
-use crate::memo::Memo;
-use crate::pages::{Full, Pages};
-use crate::rows::{PlacedWord, Places};
+use crate::memo::{Known, Lines, Memo, Pairs};
+use crate::pages::{Cut, Full, Pages, set};
+use crate::rows::Places;
 use crate::source;
 use crate::writer::{Writer, to_u32, words16, words32};
 use fixedbitset::FixedBitSet;
@@ -77,61 +77,48 @@ pub(crate) fn assemble(
     let cells = Cells::new(e);
     let places = Places::new(side.input.policies, &mut memo.policies);
     let classes = Classes::new(&cells, wanted, &places, memo);
-    let used = classes.subjects.iter().flat_map(|s| s.rows.iter());
     let mut distinct = FixedBitSet::with_capacity(memo.rows.len());
-    used.for_each(|r| distinct.insert(*r as usize));
+    classes.subjects.iter().flat_map(|s| &s.known.rows).for_each(|r| distinct.insert(*r as usize));
     let rows_in_use = distinct.ones().filter_map(|r| memo.rows.get(u32::try_from(r).ok()?));
     let atoms = Atoms::new(rows_in_use.flat_map(|row| row.iter().map(|(start, _)| *start)));
+    let mut pairs = std::mem::take(&mut memo.pairs);
+    if pairs.peer_class != classes.peer_class {
+        pairs = Pairs { peer_class: classes.peer_class.clone(), ..Pairs::default() };
+        classes.subjects.iter().for_each(|s| s.known.array.set(None));
+    }
     let mut n = Numbers {
         places: &places,
         policies: side.input.policies,
         audit,
         memo,
-        starts: atoms.starts(),
         words: Interner::default(),
-        word_of: FxHashMap::default(),
+        word_of: Vec::new(),
         causes: Interner::default(),
         cause_of: FxHashMap::default(),
-        rows: Interner::default(),
-        row_of: FxHashMap::default(),
+        rows: Vec::new(),
+        row_of: Vec::new(),
     };
     let mut is_first = FixedBitSet::with_capacity(e.universe.len());
     classes.peers.iter().for_each(|p| is_first.insert(p.index()));
-    let mut pair_pages = Pages::new(abi::PAIR_PAGE);
-    let mut pair_directory: Vec<u16> = Vec::new();
-    let mut directories: Interner<Vec<u16>> = Interner::default();
+    let mut pair_pages = Pages::default();
     let mut locals: Vec<u16> = Vec::new();
     let mut local_lists: Interner<Vec<u16>> = Interner::default();
     let mut subjects: Vec<u32> = Vec::new();
     let per_directory = classes.peers.len().div_ceil(abi::PAIR_PAGE);
     let mut locals_at: Vec<usize> = Vec::new();
-    let mut local_of = vec![0u16; classes.peers.len()];
     for subject in &classes.subjects {
-        let mut own: Vec<u16> = Vec::with_capacity(subject.parts.len());
-        local_of.fill(0);
-        for (part, row) in subject.parts.iter().zip(subject.rows.iter()) {
-            let row = n.row(*row)?;
-            let local = own.iter().position(|r| *r == row).unwrap_or_else(|| {
-                own.push(row);
-                own.len() - 1
-            });
-            let local = index("rows of one subject", local)?;
-            if local == 0 {
-                continue;
-            }
-            for first in part.peers.intersection(&is_first) {
-                let class = classes.peer_class.get(first).copied().unwrap_or_default();
-                if let Some(slot) = local_of.get_mut(class) {
-                    *slot = local;
-                }
-            }
-        }
-        let directory = pair_pages.store(&local_of).map_err(|Full| too_many("pages of pairs"))?;
-        let before = directories.len();
-        let at = directories.intern(directory.clone()) as usize;
-        if at == before {
-            pair_directory.extend(directory);
-        }
+        let known = &subject.known;
+        let own = known.rows.iter().map(|r| n.row(*r)).collect::<Result<Vec<_>, _>>()?;
+        let array = known.array.get().map_or_else(
+            || {
+                let array = pair_array(known, &classes, &is_first, n.memo)?;
+                let array = pairs.cut.array(&array);
+                known.array.set(Some(array));
+                Ok(array)
+            },
+            Ok,
+        )?;
+        let at = pair_pages.array(&pairs.cut, array, |v| v).map_err(|Full| too_many("pages of pairs"))?;
         let before = local_lists.len();
         let list = local_lists.intern(own.clone()) as usize;
         if list == before {
@@ -141,12 +128,9 @@ pub(crate) fn assemble(
         subjects.push(to_u32(at * per_directory));
         subjects.push(to_u32(locals_at.get(list).copied().unwrap_or_default()));
     }
-    let Numbers { words, causes, rows, .. } = n;
-    let mut row_pages = Pages::new(abi::ROW_PAGE);
-    let mut row_directory: Vec<u16> = Vec::new();
-    for row in rows.iter() {
-        row_directory.extend(row_pages.store(row).map_err(|Full| too_many("pages of rows"))?);
-    }
+    let Numbers { words, word_of, causes, rows, .. } = n;
+    memo.pairs = pairs;
+    let row_pages = row_pages(&rows, &word_of, &atoms, memo)?;
     let (port_directory, port_pages) = ports(&atoms, memo)?;
     let peer_class: Vec<u16> =
         classes.peer_class.iter().map(|c| index("peer classes", *c)).collect::<Result<_, _>>()?;
@@ -163,10 +147,10 @@ pub(crate) fn assemble(
     image.section(Section::PortDirectory, &words16(&port_directory));
     image.section(Section::PortPages, &words16(&port_pages));
     image.section(Section::Subjects, &words32(&subjects));
-    image.section(Section::PairDirectory, &words16(&pair_directory));
+    image.section(Section::PairDirectory, &words16(pair_pages.directory()));
     image.section(Section::PairPages, &words16(pair_pages.data()));
     image.section(Section::Locals, &words16(&locals));
-    image.section(Section::RowDirectory, &words16(&row_directory));
+    image.section(Section::RowDirectory, &words16(row_pages.directory()));
     image.section(Section::RowPages, &words16(row_pages.data()));
     image.section(Section::Words, &words32(&words.iter().copied().collect::<Vec<_>>()));
     image.section(Section::Causes, lines.as_bytes());
@@ -189,41 +173,37 @@ struct Numbers<'n> {
     policies: &'n PolicySet,
     audit: &'n Audit,
     memo: &'n Memo,
-    starts: &'n [u32],
     words: Interner<u32>,
-    word_of: FxHashMap<PlacedWord, u16>,
+    /// By word of the memo.
+    word_of: Vec<Option<u16>>,
     causes: Interner<Cause>,
     cause_of: FxHashMap<u32, u32>,
-    rows: Interner<Vec<u16>>,
-    row_of: FxHashMap<u32, u16>,
+    /// Rows of the memo, in order of first use.
+    rows: Vec<u32>,
+    row_of: Vec<Option<u16>>,
 }
 
 impl Numbers<'_> {
-    /// The number of a row: the word of each atom.
+    /// The number of a row, and numbers for its words.
     fn row(&mut self, placed: u32) -> Result<u16, BuildError> {
-        if let Some(known) = self.row_of.get(&placed) {
+        if let Some(Some(known)) = self.row_of.get(placed as usize) {
             return Ok(*known);
         }
         let memo = self.memo;
-        let row = memo.rows.get(placed).map_or(&[][..], Vec::as_slice);
-        let mut out = Vec::with_capacity(self.starts.len());
-        let mut stretches = row.iter().peekable();
-        while let Some((_, word)) = stretches.next() {
-            let word = self.word(*word)?;
-            let to = stretches
-                .peek()
-                .map_or(self.starts.len(), |(next, _)| self.starts.partition_point(|s| s < next));
-            out.resize(to, word);
+        for (_, word) in memo.rows.get(placed).into_iter().flatten() {
+            self.word(*word)?;
         }
-        let number = index("rows", self.rows.intern(out) as usize)?;
-        self.row_of.insert(placed, number);
+        let number = index("rows", self.rows.len())?;
+        self.rows.push(placed);
+        set(&mut self.row_of, placed, number);
         Ok(number)
     }
 
-    fn word(&mut self, placed: PlacedWord) -> Result<u16, BuildError> {
-        if let Some(known) = self.word_of.get(&placed) {
-            return Ok(*known);
+    fn word(&mut self, handle: u32) -> Result<(), BuildError> {
+        if let Some(Some(_)) = self.word_of.get(handle as usize) {
+            return Ok(());
         }
+        let Some(placed) = self.memo.words.get(handle).copied() else { return Ok(()) };
         let number = self.cause(placed.cause)?;
         let rules = |ids: &[RuleId]| ids.iter().filter_map(|id| self.policies.rule(*id)).collect::<Vec<_>>();
         let (logs, audited) = match self.causes.get(number) {
@@ -247,8 +227,8 @@ impl Numbers<'_> {
         }
         let bits = number << word::CAUSE_SHIFT | flags;
         let at = index("verdict words", self.words.intern(bits) as usize)?;
-        self.word_of.insert(placed, at);
-        Ok(at)
+        set(&mut self.word_of, handle, at);
+        Ok(())
     }
 
     fn cause(&mut self, placed: u32) -> Result<u32, BuildError> {
@@ -265,6 +245,66 @@ impl Numbers<'_> {
     }
 }
 
+/// The row of each peer class, among a subject's own.
+fn pair_array(
+    known: &Known,
+    classes: &Classes,
+    is_first: &FixedBitSet,
+    memo: &Memo,
+) -> Result<Vec<u16>, BuildError> {
+    let mut out = vec![0u16; classes.peers.len()];
+    for (part, row) in known.parts.iter().zip(&known.row_of) {
+        if *row == 0 {
+            continue;
+        }
+        let local = index("rows of one subject", *row)?;
+        let members = memo.members.get(*part).into_iter().flatten().map(|n| *n as usize);
+        for first in members.filter(|n| is_first.contains(*n)) {
+            let class = classes.peer_class.get(first).copied().unwrap_or_default();
+            if let Some(slot) = out.get_mut(class) {
+                *slot = local;
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// The row table: the word of each atom in each row.
+fn row_pages(
+    rows: &[u32],
+    word_of: &[Option<u16>],
+    atoms: &Atoms,
+    memo: &mut Memo,
+) -> Result<Pages, BuildError> {
+    let Memo { lines, rows: placed, .. } = memo;
+    let starts = atoms.starts();
+    if lines.starts != starts {
+        *lines = Lines { starts: starts.to_vec(), ..Lines::default() };
+    }
+    let mut out = Pages::default();
+    let mut array = Vec::with_capacity(starts.len());
+    for row in rows {
+        let handle = lines.of_row.get(row).copied().unwrap_or_else(|| {
+            array.clear();
+            let mut stretches = placed.get(*row).into_iter().flatten().peekable();
+            while let Some((_, word)) = stretches.next() {
+                let end = stretches.peek().map_or(starts.len(), |(to, _)| starts.partition_point(|s| s < to));
+                // 0 is what fills up the last page.
+                array.resize(end, *word + 1);
+            }
+            let handle = lines.cut.array(&array);
+            lines.of_row.insert(*row, handle);
+            handle
+        });
+        let word = |w: u32| {
+            let at = w.checked_sub(1).and_then(|w| word_of.get(w as usize).copied());
+            at.flatten().unwrap_or_default()
+        };
+        out.array(&lines.cut, handle, word).map_err(|Full| too_many("pages of rows"))?;
+    }
+    Ok(out)
+}
+
 /// The directory and the pages of the port table.
 fn ports(atoms: &Atoms, memo: &mut Memo) -> Result<(Vec<u16>, Vec<u16>), BuildError> {
     if let Some((starts, directory, pages)) = &memo.ports
@@ -272,9 +312,11 @@ fn ports(atoms: &Atoms, memo: &mut Memo) -> Result<(Vec<u16>, Vec<u16>), BuildEr
     {
         return Ok((directory.clone(), pages.clone()));
     }
-    let mut pages = Pages::new(abi::PORT_PAGE);
-    let directory = pages.store(&atom_of_each(atoms)?).map_err(|Full| too_many("pages of ports"))?;
-    let data = pages.data().to_vec();
+    let mut cut = Cut::new(abi::PORT_PAGE);
+    let array = cut.array(&atom_of_each(atoms)?);
+    let mut pages = Pages::default();
+    pages.array(&cut, array, |v| v).map_err(|Full| too_many("pages of ports"))?;
+    let (directory, data) = (pages.directory().to_vec(), pages.data().to_vec());
     memo.ports = Some((atoms.starts().to_vec(), directory.clone(), data.clone()));
     Ok((directory, data))
 }

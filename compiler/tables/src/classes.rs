@@ -6,12 +6,14 @@
 
 use crate::memo::{Known, Memo};
 use crate::rows::{Behind, Place, Places, placed};
+use crate::writer::to_u32;
 use fixedbitset::FixedBitSet;
 use portcullis_ir::Direction;
 use portcullis_sema::cells::{Cells, Part};
 use portcullis_sema::side::slot;
 use portcullis_sema::universe::NodeId;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
+use std::cell::Cell;
 use std::rc::Rc;
 
 /// What makes a subject class: direction, the class that decides, and the places behind it.
@@ -28,12 +30,8 @@ pub(crate) struct Key {
 pub struct SubjectClass {
     /// Ingress or egress.
     pub direction: Direction,
-    /// The parts of its peers, the largest first.
-    pub parts: Rc<Vec<Part>>,
-    /// The row of each part, in the memo's table.
-    pub(crate) rows: Rc<Vec<u32>>,
-    /// What its parts follow from: equal ones need not split twice.
-    class: (usize, u32),
+    /// Its parts and rows.
+    pub(crate) known: Rc<Known>,
 }
 
 /// Every class of an image.
@@ -90,25 +88,23 @@ impl Classes {
         memo.subjects = std::mem::take(&mut memo.used);
         // The memo has them in the order that images want.
         cells.forget_parts();
-        out.refine(e.universe.len());
+        out.refine(e.universe.len(), memo);
         out
     }
 
     /// Splits identities by every part but the largest of each subject class, which is what remains.
-    fn refine(&mut self, identities: usize) {
+    fn refine(&mut self, identities: usize, memo: &Memo) {
         let mut class = vec![0usize; identities];
         let mut sizes = vec![identities];
         // By class: how many of its members the part at hand has, then the class that those go to.
         let mut inside: Vec<usize> = vec![0];
-        let mut members: Vec<usize> = Vec::new();
         let mut touched: Vec<usize> = Vec::new();
-        let mut seen: FxHashSet<(usize, u32)> = FxHashSet::default();
-        let distinct = self.subjects.iter().filter(|s| seen.insert(s.class));
-        for part in distinct.flat_map(|s| s.parts.iter().skip(1)) {
-            members.clear();
-            members.extend(part.peers.ones());
-            for n in &members {
-                let Some(c) = class.get(*n) else { continue };
+        // Many subject classes have parts in common.
+        let mut seen = FixedBitSet::with_capacity(memo.members.len());
+        let parts = self.subjects.iter().flat_map(|s| &s.known.parts).filter(|p| !seen.put(**p as usize));
+        for members in parts.filter_map(|p| memo.members.get(*p)) {
+            for n in members {
+                let Some(c) = class.get(*n as usize) else { continue };
                 let Some(count) = inside.get_mut(*c) else { continue };
                 if *count == 0 {
                     touched.push(*c);
@@ -129,8 +125,8 @@ impl Classes {
             }
             // Most parts split nothing that earlier ones have not.
             if splits {
-                for n in &members {
-                    let Some(c) = class.get_mut(*n) else { continue };
+                for n in members {
+                    let Some(c) = class.get_mut(*n as usize) else { continue };
                     *c = inside.get(*c).copied().unwrap_or(*c);
                 }
             }
@@ -153,29 +149,34 @@ impl Classes {
     }
 }
 
-/// The parts of a class, the largest first, so that most of an image's pages are zero, and their rows.
+/// A subject class, as the memo knows it or from its cells.
 fn subject(cells: &Cells<'_, '_>, d: Direction, class: u32, key: &Key, memo: &mut Memo) -> SubjectClass {
     if let Some((key, known)) = memo.subjects.remove_entry(key) {
-        let out = SubjectClass {
-            direction: d,
-            parts: Rc::clone(&known.parts),
-            rows: Rc::clone(&known.rows),
-            class: (key.direction, class),
-        };
+        let out = SubjectClass { direction: d, known: Rc::clone(&known) };
         memo.used.insert(key, known);
         return out;
     }
-    let mut parts: Vec<Part> = Vec::clone(&cells.parts(0, d, class));
+    let parts = cells.parts(0, d, class);
+    let mut parts: Vec<&Part> = parts.iter().collect();
     parts.sort_by_key(|p| (std::cmp::Reverse(p.peers.count_ones(..)), p.peers.minimum()));
     let behind = Behind { rules: &key.rules, denied_by: &key.denied_by };
-    let rows = parts
-        .iter()
-        .map(|p| {
-            let row = placed(&p.row, &behind, &mut memo.causes);
-            memo.rows.intern(row)
-        })
-        .collect();
-    let (parts, rows) = (Rc::new(parts), Rc::new(rows));
-    memo.used.insert(key.clone(), Known { parts: Rc::clone(&parts), rows: Rc::clone(&rows) });
-    SubjectClass { direction: d, parts, rows, class: (key.direction, class) }
+    let mut rows: Vec<u32> = Vec::new();
+    let mut row_of = Vec::with_capacity(parts.len());
+    for part in &parts {
+        let row = placed(&part.row, &behind, memo);
+        let row = memo.rows.intern(row);
+        row_of.push(rows.iter().position(|r| *r == row).unwrap_or_else(|| {
+            rows.push(row);
+            rows.len() - 1
+        }));
+    }
+    let members = |p: &&Part| p.peers.ones().map(to_u32).collect::<Box<[u32]>>();
+    let known = Rc::new(Known {
+        parts: parts.iter().skip(1).map(|p| memo.members.intern(members(p))).collect(),
+        rows,
+        row_of: row_of.split_off(1.min(row_of.len())),
+        array: Cell::new(None),
+    });
+    memo.used.insert(key.clone(), Rc::clone(&known));
+    SubjectClass { direction: d, known }
 }

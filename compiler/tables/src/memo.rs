@@ -8,18 +8,20 @@ use crate::audit::Audit;
 use crate::build::{BuildError, Built, assemble};
 use crate::cause::Cause;
 use crate::classes::Key;
-use crate::rows::{PlacedCause, PlacedRow};
+use crate::pages::Cut;
+use crate::rows::{PlacedCause, PlacedRow, PlacedWord};
 use crate::source::Sum;
 use fixedbitset::FixedBitSet;
+use portcullis_abi as abi;
 use portcullis_diag::ObjectRef;
 use portcullis_front::ast::Object;
 use portcullis_ir::intern::Interner;
 use portcullis_ir::lower::{link, lower_one};
 use portcullis_ir::{Cluster, Options, PolicySet};
-use portcullis_sema::cells::Part;
 use portcullis_sema::side::{self, Evaluation};
 use portcullis_sema::universe::{Input, Universe};
 use rustc_hash::FxHashMap;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -28,11 +30,16 @@ use std::rc::Rc;
 pub(crate) struct Memo {
     pub(crate) policies: Interner<ObjectRef>,
     pub(crate) causes: Interner<PlacedCause>,
+    pub(crate) words: Interner<PlacedWord>,
     pub(crate) rows: Interner<PlacedRow>,
+    /// Identities that stand together in a part of some subject class.
+    pub(crate) members: Interner<Box<[u32]>>,
     /// Subject classes of the last image, and, while one is made, those that it has so far: what an image
-    /// does not use is not kept for the next, since parts are large.
-    pub(crate) subjects: FxHashMap<Key, Known>,
-    pub(crate) used: FxHashMap<Key, Known>,
+    /// does not use is not kept for the next.
+    pub(crate) subjects: FxHashMap<Key, Rc<Known>>,
+    pub(crate) used: FxHashMap<Key, Rc<Known>>,
+    pub(crate) pairs: Pairs,
+    pub(crate) lines: Lines,
     /// Digests: of the identities, and of policies by number.
     pub(crate) identities: Option<Sum>,
     pub(crate) sums: FxHashMap<u32, Sum>,
@@ -40,11 +47,52 @@ pub(crate) struct Memo {
     pub(crate) ports: Option<(Vec<u32>, Vec<u16>, Vec<u16>)>,
 }
 
-/// The parts of a subject class, the largest first, and their rows in the memo's table.
+impl Memo {
+    fn len(&self) -> usize {
+        let tables = [self.rows.len(), self.subjects.len(), self.causes.len(), self.words.len()];
+        tables.iter().sum::<usize>() + self.members.len() + self.pairs.cut.len() + self.lines.cut.len()
+    }
+}
+
+/// The pair table's arrays, of subject classes over these peer classes.
+#[derive(Debug)]
+pub(crate) struct Pairs {
+    pub(crate) peer_class: Vec<usize>,
+    pub(crate) cut: Cut<u16>,
+}
+
+impl Default for Pairs {
+    fn default() -> Self {
+        Self { peer_class: Vec::new(), cut: Cut::new(abi::PAIR_PAGE) }
+    }
+}
+
+/// The row table's arrays, of rows over these atoms.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    pub(crate) starts: Vec<u32>,
+    pub(crate) cut: Cut<u32>,
+    pub(crate) of_row: FxHashMap<u32, u32>,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self { starts: Vec::new(), cut: Cut::new(abi::ROW_PAGE), of_row: FxHashMap::default() }
+    }
+}
+
+/// What a subject class is made of. The part with the most peers is the first, so that most of an image's
+/// pages are zero.
 #[derive(Debug)]
 pub(crate) struct Known {
-    pub(crate) parts: Rc<Vec<Part>>,
-    pub(crate) rows: Rc<Vec<u32>>,
+    /// The peers of every part but the first, which has the rest, in the memo's table.
+    pub(crate) parts: Vec<u32>,
+    /// Distinct rows in order of first use, in the memo's table.
+    pub(crate) rows: Vec<u32>,
+    /// By part, as in `parts`: which of the rows.
+    pub(crate) row_of: Vec<usize>,
+    /// Its array in the pair table, once it was made for the peer classes there.
+    pub(crate) array: Cell<Option<u32>>,
 }
 
 /// Entries of the tables beyond which they begin anew: what no policy uses any more is never removed
@@ -145,7 +193,7 @@ impl Compiler {
         name: &dyn Fn(&Cause) -> String,
         seen: impl FnOnce(&Evaluation<'_>, &Built) -> T,
     ) -> Result<(Built, T), BuildError> {
-        if self.memo.rows.len() + self.memo.subjects.len() + self.memo.causes.len() > LARGE {
+        if self.memo.len() > LARGE {
             self.memo = Memo::default();
             self.evaluation = side::Memo::default();
         }

@@ -2,6 +2,7 @@
 //! stay the same while other policies come and go.
 
 use crate::cause::Cause;
+use crate::memo::Memo;
 use portcullis_diag::ObjectRef;
 use portcullis_ir::intern::Interner;
 use portcullis_ir::{EnforcementId, PolicySet, RuleId, Verdict};
@@ -84,8 +85,9 @@ pub(crate) struct PlacedWord {
     pub(crate) cause: u32,
 }
 
-/// Words by the first coordinate of their stretch.
-pub(crate) type PlacedRow = Vec<(u32, PlacedWord)>;
+/// Words, in the memo's table, by the first coordinate of their stretch; no two neighbours are equal, so that
+/// equal rows are equal lists.
+pub(crate) type PlacedRow = Vec<(u32, u32)>;
 
 /// Rules that select a subject and their meanings; enforcements that turn default deny on for it.
 pub(crate) struct Behind<'b> {
@@ -94,8 +96,16 @@ pub(crate) struct Behind<'b> {
 }
 
 /// The row of one part of one subject.
-pub(crate) fn placed(row: &Row, behind: &Behind<'_>, causes: &mut Interner<PlacedCause>) -> PlacedRow {
-    row.stretches().map(|(start, _, cell)| (start, word(cell, behind, causes))).collect()
+pub(crate) fn placed(row: &Row, behind: &Behind<'_>, memo: &mut Memo) -> PlacedRow {
+    let mut out = PlacedRow::new();
+    for (start, _, cell) in row.stretches() {
+        let word = word(cell, behind, &mut memo.causes);
+        let word = memo.words.intern(word);
+        if out.last().is_none_or(|(_, last)| *last != word) {
+            out.push((start, word));
+        }
+    }
+    out
 }
 
 fn word(cell: &Cell, behind: &Behind<'_>, causes: &mut Interner<PlacedCause>) -> PlacedWord {
