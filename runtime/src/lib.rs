@@ -13,5 +13,6 @@ pub mod metrics;
 pub mod node;
 pub mod numbers;
 pub mod packet;
+pub mod privileges;
 pub mod serve;
 pub mod status;

@@ -6,7 +6,8 @@ mod demo;
 use clap::{Args, Parser, Subcommand};
 use portcullis_agent::check::{Found, check};
 use portcullis_agent::config::Config;
-use portcullis_agent::{node, serve};
+use portcullis_agent::serve::{self, Given};
+use portcullis_agent::{node, privileges};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,6 +46,9 @@ enum Command {
     Run {
         #[command(flatten)]
         config: ConfigArgs,
+        /// Let through what cannot be enforced here (L7 without a proxy, authentication), instead of dropping it
+        #[arg(long)]
+        fail_open: bool,
         /// Log as JSON
         #[arg(long)]
         log_json: bool,
@@ -121,13 +125,14 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode, String> {
     match command {
-        Command::Run { config, log_json } => {
+        Command::Run { config, fail_open, log_json } => {
             log(log_json);
+            privileges::drop_others().map_err(|e| format!("rights could not be given up: {e}"))?;
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .map_err(|e| format!("the agent could not start: {e}"))?;
-            runtime.block_on(serve::run(&config.config)).map_err(|e| e.to_string())?;
+            runtime.block_on(serve::run(&config.config, Given { fail_open })).map_err(|e| e.to_string())?;
         }
         Command::Status { socket, verbose } => client::status(&socket.state, socket.json, verbose)?,
         Command::Endpoints { socket } => client::endpoints(&socket.state, socket.json)?,

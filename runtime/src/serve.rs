@@ -62,9 +62,24 @@ pub enum ServeError {
     System(&'static str, io::Error),
 }
 
+/// What the command line adds to the configuration, now and whenever it is read again.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Given {
+    /// Let through what cannot be enforced here.
+    pub fail_open: bool,
+}
+
+impl Given {
+    fn read(self, path: &Path) -> Result<Config, crate::config::ConfigError> {
+        let mut config = Config::read(path)?;
+        config.fail_open |= self.fail_open;
+        Ok(config)
+    }
+}
+
 /// Runs until a signal. What is in the kernel stays there.
-pub async fn run(path: &Path) -> Result<(), ServeError> {
-    let config = Config::read(path)?;
+pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
+    let config = given.read(path)?;
     let state = config.state.clone();
     let mut node = Node::open(config)?;
     let (tell, mut heard) = mpsc::channel::<Happened>(64);
@@ -120,7 +135,7 @@ pub async fn run(path: &Path) -> Result<(), ServeError> {
             () = sleep_until(when.unwrap_or_else(Instant::now)), if when.is_some() => {
                 due = None;
                 if std::mem::take(&mut config_changed) {
-                    reread(path, &mut node);
+                    reread(path, given, &mut node);
                 }
                 refresh(&mut node, &mut words);
             }
@@ -136,8 +151,8 @@ pub async fn run(path: &Path) -> Result<(), ServeError> {
 }
 
 /// Reads the configuration again. One that is wrong changes nothing.
-fn reread(path: &Path, node: &mut Node) {
-    match Config::read(path) {
+fn reread(path: &Path, given: Given, node: &mut Node) {
+    match given.read(path) {
         Ok(config) => {
             if let Err(why) = node.reconfigure(config) {
                 tracing::error!(%why, "the configuration is not in use");

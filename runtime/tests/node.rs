@@ -245,18 +245,37 @@ fn an_interface_may_go_and_come_back_and_an_address_may_move() {
 }
 
 #[test]
+fn it_keeps_only_the_rights_that_it_needs() {
+    let Some(mut agent) = Agent::new("rights", &["web"]) else { return };
+    agent.start();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", agent.pid().unwrap())).unwrap();
+    let field = |name: &str| {
+        let line = status.lines().find(|l| l.starts_with(name)).unwrap();
+        u64::from_str_radix(line.split_whitespace().last().unwrap(), 16).unwrap()
+    };
+    // DAC_READ_SEARCH, NET_ADMIN, NET_RAW, SYS_PTRACE, SYS_ADMIN, PERFMON, BPF.
+    let kept: u64 = [2, 12, 13, 19, 21, 38, 39].iter().map(|n| 1 << n).sum();
+    for set in ["CapPrm", "CapEff", "CapBnd"] {
+        assert_eq!(field(set) & !kept, 0, "{set}");
+    }
+    assert_eq!(field("CapInh"), 0);
+    assert_eq!(field("NoNewPrivs"), 1);
+}
+
+#[test]
 fn what_cannot_be_enforced_here_fails_closed_and_says_so() {
     let l7 = DB.replace(
         "toPorts: [{ports: [{port: \"5432\", protocol: TCP}]}]",
         "toPorts: [{ports: [{port: \"5432\", protocol: TCP}], rules: {http: [{method: GET}]}}]",
     );
-    for open in [false, true] {
-        let Some(mut agent) = Agent::new(if open { "l7open" } else { "l7" }, &["api", "db"]) else { return };
-        if open {
-            agent.configure("failOpen: true\n");
-        }
+    for (name, configured, args) in
+        [("l7", "", &[][..]), ("l7open", "failOpen: true\n", &[]), ("l7flag", "", &["--fail-open"])]
+    {
+        let open = name != "l7";
+        let Some(mut agent) = Agent::new(name, &["api", "db"]) else { return };
+        agent.configure(configured);
         agent.policy("db.yaml", &l7);
-        agent.start();
+        agent.start_with(args);
         let v = agent.generation(1);
         let said = v["unenforced"][0].to_string();
         assert!(said.contains("db.yaml:8:15") && said.contains("no proxy on this node"), "{said}");

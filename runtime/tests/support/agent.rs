@@ -108,9 +108,15 @@ impl Agent {
 
     /// Starts the agent and waits until it answers.
     pub(crate) fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// The same with more on its command line.
+    pub(crate) fn start_with(&mut self, args: &[&str]) {
         let config = self.config();
         let log = fs::OpenOptions::new().create(true).append(true).open(self.folder.join("log")).unwrap();
         let mut command = self.agent(&["run", "--config", &config.to_string_lossy()]);
+        command.args(args);
         self.child = Some(command.stdout(Stdio::null()).stderr(log).spawn().unwrap());
         self.wait("an answer", |_| true);
     }
@@ -121,6 +127,11 @@ impl Agent {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// The running process.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
     }
 
     pub(crate) fn log(&self) -> String {
