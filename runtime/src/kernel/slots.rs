@@ -67,7 +67,7 @@ impl Kernel {
         Ok((slot < SLOTS && inner(&self.maps.images, slot)?.is_some()).then_some(slot))
     }
 
-    /// Puts a generation into a slot that does not decide. Takes two grace periods, one for each map: some 30 ms.
+    /// Puts a generation into a slot that does not decide. Takes a grace period: some 15 ms.
     pub fn stage(&self, generation: Generation<'_>) -> Result<u32, KernelError> {
         let filled = self.fill(generation)?;
         self.put(&filled)
@@ -103,9 +103,16 @@ impl Kernel {
         use std::os::fd::AsRawFd as _;
         let slot = self.active()?.map_or(0, |s| (s + 1) % SLOTS);
         let key = slot.to_ne_bytes();
-        for (outer, inner) in [(&self.maps.prefixes, &filled.prefixes), (&self.maps.images, &filled.image)] {
-            outer.set(&key, &inner.as_raw_fd().to_ne_bytes())?;
-        }
+        let all = [(&self.maps.prefixes, &filled.prefixes), (&self.maps.images, &filled.image)];
+        // Each waits for a grace period; side by side they wait for the same one.
+        std::thread::scope(|scope| {
+            let waits = all
+                .map(|(outer, inner)| scope.spawn(move || outer.set(&key, &inner.as_raw_fd().to_ne_bytes())));
+            waits.into_iter().try_for_each(|w| match w.join() {
+                Ok(done) => done,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+        })?;
         Ok(slot)
     }
 
