@@ -4,6 +4,7 @@
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
 mod decision;
+mod services;
 mod staging;
 mod traffic;
 mod world;
@@ -13,7 +14,8 @@ fn main() {
         Some("decision") => decision::run(),
         Some("staging") => staging::run(),
         Some("traffic") => traffic::run(),
-        _ => println!("costs decision|staging|traffic"),
+        Some("services") => services::run(),
+        _ => println!("costs decision|staging|traffic|services"),
     }
 }
 
