@@ -123,14 +123,14 @@ fn finish(name: &str, chunk: &Chunk<'_>, builder: Builder, out: &mut Outcome) {
     }
     if skip::kustomize_name(name) {
         out.documents += 1;
-        skip::push_kustomize(chunk.whole(), "Kustomization", out);
+        skip::push_kustomize(chunk, chunk.whole(), "Kustomization", out);
         return;
     }
     out.documents += built.documents;
     out.diagnostics.extend(built.diagnostics);
     for root in built.roots {
         match skip::kustomize_root(&root) {
-            Some(kind) => skip::push_kustomize(root.span, &kind, out),
+            Some(kind) => skip::push_kustomize(chunk, root.span, &kind, out),
             None => out.roots.push(root),
         }
     }

@@ -88,18 +88,20 @@ fn kind_line(text: &str) -> String {
 }
 
 /// Leaves a kustomize file out.
-pub(super) fn push_kustomize(span: Span, kind: &str, out: &mut Outcome) {
+pub(super) fn push_kustomize(chunk: &Chunk<'_>, span: Span, kind: &str, out: &mut Outcome) {
     out.skipped.push(Skipped { span, reason: SkipReason::Kustomize, kind: kind.to_owned() });
     out.diagnostics.push(
-        Diagnostic::new(codes::PATCH_SKIPPED, "the kustomize file was skipped", first_byte(span))
+        Diagnostic::new(codes::PATCH_SKIPPED, "the kustomize file was skipped", first_character(chunk, span))
             .label("takes effect only through kustomize")
             .help("build it first: kubectl kustomize … | portcullis check -"),
     );
 }
 
 /// A whole document underlined helps nobody.
-fn first_byte(span: Span) -> Span {
-    Span::new(span.file, span.start, span.end.min(span.start + 1))
+fn first_character(chunk: &Chunk<'_>, span: Span) -> Span {
+    let rest = (span.start as usize).checked_sub(chunk.base).and_then(|at| chunk.text.get(at..));
+    let length = rest.and_then(|t| t.chars().next()).map_or(1, char::len_utf8);
+    Span::new(span.file, span.start, span.end.min(span.start + u32::try_from(length).unwrap_or(1)))
 }
 
 /// Whether the file's name says kustomize.

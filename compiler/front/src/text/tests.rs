@@ -458,8 +458,11 @@ fn kustomize_files_are_skipped_with_a_note() {
         ("a.yaml", "kind: CiliumNetworkPolicy\nspec:\n  $patch: delete\n"),
         ("a.yaml", "- op: replace\n  path: /spec\n  value: {}\n"),
         ("a.json", "[{\"op\": \"remove\", \"path\": \"/spec\"}]"),
+        ("a.yaml", "é:\n  $patch: delete\n"),
     ] {
         let out = read_as(name, text);
+        let span = out.diagnostics[0].labels[0].span;
+        assert!(text.get(span.start as usize..span.end as usize).is_some(), "{text}");
         assert_eq!(codes_of(&out), [codes::PATCH_SKIPPED], "{text}");
         assert_eq!((out.skipped[0].reason, out.roots.len(), out.documents), (SkipReason::Kustomize, 0, 1));
     }
