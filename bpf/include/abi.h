@@ -71,6 +71,38 @@
 #define COUNT_FRAGMENTS_UNKNOWN 6
 #define COUNT_AUDITED 7
 #define COUNTERS 8
+#define SERVICES_VERSION 1
+#define SERVICES_HEADER_SIZE 96
+#define SERVICES_SMALLEST_SLOT 65536
+#define SERVICES_ALIGN 64
+#define SERVICES_GENERATION 16
+#define SERVICES_BUCKETS 56
+#define SERVICES_SLOTS 60
+#define SERVICES_BACKENDS 64
+#define SERVICES_IDS 68
+#define SERVICES_SEEDS_AT 72
+#define SERVICES_FRONTENDS_AT 76
+#define SERVICES_LIST_AT 80
+#define SERVICES_BACKENDS_AT 84
+#define SERVICES_BY_ID_AT 88
+#define SERVICES_RANGES_AT 92
+#define SERVICE_KIND_CLUSTER_IP 1
+#define SERVICE_KIND_NODE_PORT 2
+#define SERVICE_KIND_LOAD_BALANCER 3
+#define SERVICE_KIND_EXTERNAL_IP 4
+#define SERVICE_KIND_HOST_PORT 5
+#define FRONTEND_AFFINITY 1
+#define FRONTEND_EXTERNAL_LOCAL 2
+#define FRONTEND_INTERNAL_LOCAL 4
+#define FRONTEND_SOURCE_RANGES 8
+#define FRONTEND_MAGLEV_INSIDE 16
+#define FRONTEND_OUTSIDE_DENIED 32
+#define FRONTEND_MAGLEV_OUTSIDE 64
+#define FRONTEND_INSIDE_DROP 128
+#define FRONTEND_OUTSIDE_DROP 256
+#define BACKEND_LOCAL 1
+#define BACKEND_TERMINATING 2
+#define BACKEND_NODE 4
 
 /* The one value of `meta`: what the pinned maps are. */
 struct meta {
@@ -356,3 +388,110 @@ _Static_assert(__builtin_offsetof(struct event, family) == 83, "family");
 _Static_assert(__builtin_offsetof(struct event, kind) == 84, "kind");
 _Static_assert(__builtin_offsetof(struct event, reserved) == 85, "reserved");
 _Static_assert(__builtin_offsetof(struct event, reserved2) == 86, "reserved2");
+
+/* Where clients go: an address, a port and a protocol. */
+struct service_key {
+	/* The address. */
+	__u8 address[16];
+	/* The port, in the machine's order of bytes. */
+	__u16 port;
+	/* 6 TCP, 17 UDP, 132 SCTP. */
+	__u8 protocol;
+	/* Zero. */
+	__u8 reserved;
+};
+_Static_assert(sizeof(struct service_key) == 20, "size of service_key");
+_Static_assert(__builtin_offsetof(struct service_key, address) == 0, "address");
+_Static_assert(__builtin_offsetof(struct service_key, port) == 16, "port");
+_Static_assert(__builtin_offsetof(struct service_key, protocol) == 18, "protocol");
+_Static_assert(__builtin_offsetof(struct service_key, reserved) == 19, "reserved");
+
+/* A frontend of the service image; `protocol` 0 in a slot that has none. */
+struct service_frontend {
+	/* The address. */
+	__u8 address[16];
+	/* The port, in the machine's order of bytes. */
+	__u16 port;
+	/* 6 TCP, 17 UDP, 132 SCTP. */
+	__u8 protocol;
+	/* A `SERVICE_KIND_`. */
+	__u8 kind;
+	/* `FRONTEND_` flags. */
+	__u32 flags;
+	/* Stable number of the service and its port; never 0. */
+	__u32 service;
+	/* Seconds for which a client keeps its backend, with `FRONTEND_AFFINITY`. */
+	__u32 affinity_seconds;
+	/* First entry in the list for who is on this node. */
+	__u32 inside_first;
+	/* How many; 0: reject, or drop with `FRONTEND_INSIDE_DROP`. */
+	__u32 inside_count;
+	/* First entry in the list for who is elsewhere. */
+	__u32 outside_first;
+	/* How many; 0: reject, or drop with `FRONTEND_OUTSIDE_DROP`. */
+	__u32 outside_count;
+	/* First entry in the list of the Maglev table. */
+	__u32 maglev_first;
+	/* Its size, a prime; 0: there is none. */
+	__u32 maglev_size;
+	/* First range from which clients may come, with `FRONTEND_SOURCE_RANGES`. */
+	__u32 ranges_first;
+	/* How many. */
+	__u32 ranges_count;
+};
+_Static_assert(sizeof(struct service_frontend) == 64, "size of service_frontend");
+_Static_assert(__builtin_offsetof(struct service_frontend, address) == 0, "address");
+_Static_assert(__builtin_offsetof(struct service_frontend, port) == 16, "port");
+_Static_assert(__builtin_offsetof(struct service_frontend, protocol) == 18, "protocol");
+_Static_assert(__builtin_offsetof(struct service_frontend, kind) == 19, "kind");
+_Static_assert(__builtin_offsetof(struct service_frontend, flags) == 20, "flags");
+_Static_assert(__builtin_offsetof(struct service_frontend, service) == 24, "service");
+_Static_assert(__builtin_offsetof(struct service_frontend, affinity_seconds) == 28, "affinity_seconds");
+_Static_assert(__builtin_offsetof(struct service_frontend, inside_first) == 32, "inside_first");
+_Static_assert(__builtin_offsetof(struct service_frontend, inside_count) == 36, "inside_count");
+_Static_assert(__builtin_offsetof(struct service_frontend, outside_first) == 40, "outside_first");
+_Static_assert(__builtin_offsetof(struct service_frontend, outside_count) == 44, "outside_count");
+_Static_assert(__builtin_offsetof(struct service_frontend, maglev_first) == 48, "maglev_first");
+_Static_assert(__builtin_offsetof(struct service_frontend, maglev_size) == 52, "maglev_size");
+_Static_assert(__builtin_offsetof(struct service_frontend, ranges_first) == 56, "ranges_first");
+_Static_assert(__builtin_offsetof(struct service_frontend, ranges_count) == 60, "ranges_count");
+
+/* A backend of the service image. */
+struct service_backend {
+	/* The address. */
+	__u8 address[16];
+	/* The port, in the machine's order of bytes. */
+	__u16 port;
+	/* 6 TCP, 17 UDP, 132 SCTP. */
+	__u8 protocol;
+	/* `BACKEND_` flags. */
+	__u8 flags;
+	/* Stable number; never 0. */
+	__u32 id;
+	/* Zero. */
+	__u64 reserved;
+};
+_Static_assert(sizeof(struct service_backend) == 32, "size of service_backend");
+_Static_assert(__builtin_offsetof(struct service_backend, address) == 0, "address");
+_Static_assert(__builtin_offsetof(struct service_backend, port) == 16, "port");
+_Static_assert(__builtin_offsetof(struct service_backend, protocol) == 18, "protocol");
+_Static_assert(__builtin_offsetof(struct service_backend, flags) == 19, "flags");
+_Static_assert(__builtin_offsetof(struct service_backend, id) == 20, "id");
+_Static_assert(__builtin_offsetof(struct service_backend, reserved) == 24, "reserved");
+
+/* A range of addresses from which clients may come. */
+struct service_range {
+	/* Its first address. */
+	__u8 address[16];
+	/* Bits of the prefix, 96 more for IPv4. */
+	__u32 bits;
+	/* Zero. */
+	__u32 reserved;
+	/* Zero. */
+	__u64 reserved2;
+};
+_Static_assert(sizeof(struct service_range) == 32, "size of service_range");
+_Static_assert(__builtin_offsetof(struct service_range, address) == 0, "address");
+_Static_assert(__builtin_offsetof(struct service_range, bits) == 16, "bits");
+_Static_assert(__builtin_offsetof(struct service_range, reserved) == 20, "reserved");
+_Static_assert(__builtin_offsetof(struct service_range, reserved2) == 24, "reserved2");

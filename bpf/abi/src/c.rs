@@ -2,12 +2,12 @@
 
 use crate::maps::{self, counter, drop};
 use crate::record::Description;
-use crate::{self as abi, Section, header, word};
+use crate::{self as abi, Section, header, services, word};
 use alloc::string::String;
 use core::fmt::Write as _;
 
 /// Every record.
-pub const RECORDS: [Description; 15] = [
+pub const RECORDS: [Description; 19] = [
     maps::Meta::DESCRIPTION,
     maps::Active::DESCRIPTION,
     maps::AddressKey::DESCRIPTION,
@@ -23,6 +23,10 @@ pub const RECORDS: [Description; 15] = [
     maps::DeniedValue::DESCRIPTION,
     maps::DropKey::DESCRIPTION,
     maps::Event::DESCRIPTION,
+    services::ServiceKey::DESCRIPTION,
+    services::Frontend::DESCRIPTION,
+    services::Backend::DESCRIPTION,
+    services::Range::DESCRIPTION,
 ];
 
 /// Names and values of every constant that the programs use.
@@ -97,6 +101,47 @@ fn constants() -> impl Iterator<Item = (&'static str, u64)> {
         ("COUNT_FRAGMENTS_UNKNOWN", u64::from(counter::FRAGMENTS_UNKNOWN)),
         ("COUNT_AUDITED", u64::from(counter::AUDITED)),
         ("COUNTERS", u64::from(counter::COUNT)),
+    ]
+    .into_iter()
+    .chain(service_constants())
+}
+
+fn service_constants() -> impl Iterator<Item = (&'static str, u64)> {
+    use services::{backend, frontend, header, kind};
+    let n = |v: usize| v as u64;
+    [
+        ("SERVICES_VERSION", u64::from(services::VERSION)),
+        ("SERVICES_HEADER_SIZE", n(services::HEADER_SIZE)),
+        ("SERVICES_SMALLEST_SLOT", u64::from(services::SMALLEST_SLOT)),
+        ("SERVICES_ALIGN", n(services::ALIGN)),
+        ("SERVICES_GENERATION", n(header::GENERATION)),
+        ("SERVICES_BUCKETS", n(header::BUCKETS)),
+        ("SERVICES_SLOTS", n(header::SLOTS)),
+        ("SERVICES_BACKENDS", n(header::BACKENDS)),
+        ("SERVICES_IDS", n(header::IDS)),
+        ("SERVICES_SEEDS_AT", n(header::SEEDS_AT)),
+        ("SERVICES_FRONTENDS_AT", n(header::FRONTENDS_AT)),
+        ("SERVICES_LIST_AT", n(header::LIST_AT)),
+        ("SERVICES_BACKENDS_AT", n(header::BACKENDS_AT)),
+        ("SERVICES_BY_ID_AT", n(header::BY_ID_AT)),
+        ("SERVICES_RANGES_AT", n(header::RANGES_AT)),
+        ("SERVICE_KIND_CLUSTER_IP", u64::from(kind::CLUSTER_IP)),
+        ("SERVICE_KIND_NODE_PORT", u64::from(kind::NODE_PORT)),
+        ("SERVICE_KIND_LOAD_BALANCER", u64::from(kind::LOAD_BALANCER)),
+        ("SERVICE_KIND_EXTERNAL_IP", u64::from(kind::EXTERNAL_IP)),
+        ("SERVICE_KIND_HOST_PORT", u64::from(kind::HOST_PORT)),
+        ("FRONTEND_AFFINITY", u64::from(frontend::AFFINITY)),
+        ("FRONTEND_EXTERNAL_LOCAL", u64::from(frontend::EXTERNAL_LOCAL)),
+        ("FRONTEND_INTERNAL_LOCAL", u64::from(frontend::INTERNAL_LOCAL)),
+        ("FRONTEND_SOURCE_RANGES", u64::from(frontend::SOURCE_RANGES)),
+        ("FRONTEND_MAGLEV_INSIDE", u64::from(frontend::MAGLEV_INSIDE)),
+        ("FRONTEND_OUTSIDE_DENIED", u64::from(frontend::OUTSIDE_DENIED)),
+        ("FRONTEND_MAGLEV_OUTSIDE", u64::from(frontend::MAGLEV_OUTSIDE)),
+        ("FRONTEND_INSIDE_DROP", u64::from(frontend::INSIDE_DROP)),
+        ("FRONTEND_OUTSIDE_DROP", u64::from(frontend::OUTSIDE_DROP)),
+        ("BACKEND_LOCAL", u64::from(backend::LOCAL)),
+        ("BACKEND_TERMINATING", u64::from(backend::TERMINATING)),
+        ("BACKEND_NODE", u64::from(backend::NODE)),
     ]
     .into_iter()
 }

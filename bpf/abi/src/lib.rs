@@ -1,7 +1,8 @@
 //! The layout that the compiler, the agent and the kernel programs share.
 //!
 //! The table image is one block of little-endian bytes. Every section begins at a multiple of
-//! [`ALIGN`]; the header gives where. docs/table-image.md describes each byte. [`maps`] has the keys
+//! [`ALIGN`]; the header gives where. docs/table-image.md describes each byte, and [`services`] lays
+//! out the one of services. [`maps`] has the keys
 //! and values of the kernel's maps, and [`c`] writes all of it as the header that the programs
 //! include, `bpf/include/abi.h`; a test holds the file to it.
 
@@ -12,6 +13,7 @@ extern crate alloc;
 pub mod c;
 pub mod maps;
 pub mod record;
+pub mod services;
 
 /// The first eight bytes of an image.
 pub const MAGIC: [u8; 8] = *b"PCULLIMG";
