@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod node;
 pub mod numbers;
 pub mod packet;
+pub mod preflight;
 pub mod privileges;
 pub mod serve;
 pub mod status;

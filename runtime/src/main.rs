@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use portcullis_agent::check::{Found, check};
 use portcullis_agent::config::Config;
 use portcullis_agent::serve::{self, Given};
-use portcullis_agent::{node, privileges};
+use portcullis_agent::{node, preflight, privileges};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,6 +40,14 @@ struct SocketArgs {
     json: bool,
 }
 
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Format {
+    #[default]
+    Text,
+    Json,
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs the agent until a signal; the policy stays in the kernel when it stops
@@ -52,6 +60,15 @@ enum Command {
         /// Log as JSON
         #[arg(long)]
         log_json: bool,
+    },
+    /// Whether this node is ready: kernel, mounts, other programs on the hooks, another network plugin, kube-proxy
+    Preflight {
+        /// Where cgroup2 is mounted; found if not given
+        #[arg(long, value_name = "DIR")]
+        cgroup: Option<PathBuf>,
+        /// How the answer is written
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
     },
     /// What is attached, which generation is in use since when, what is dropped, what is wrong
     Status {
@@ -133,6 +150,14 @@ fn run(command: Command) -> Result<ExitCode, String> {
                 .build()
                 .map_err(|e| format!("the agent could not start: {e}"))?;
             runtime.block_on(serve::run(&config.config, Given { fail_open })).map_err(|e| e.to_string())?;
+        }
+        Command::Preflight { cgroup, format } => {
+            let list = preflight::look(cgroup.as_deref());
+            match format {
+                Format::Text => say(preflight::text(&list).trim_end()),
+                Format::Json => say(&preflight::json(&list).to_string()),
+            }
+            return Ok(ExitCode::from(preflight::code(&list)));
         }
         Command::Status { socket, verbose } => client::status(&socket.state, socket.json, verbose)?,
         Command::Endpoints { socket } => client::endpoints(&socket.state, socket.json)?,

@@ -1,5 +1,5 @@
-//! The kernel's half: the programs, their maps, and what is attached where. Only this module knows aya
-//! and the bpf system call.
+//! The kernel's half: the programs, their maps, and what is attached where. Only this module, and `preflight`
+//! where it asks what a kernel offers, knows aya and the bpf system call.
 //!
 //! Everything is pinned in one folder of a bpf file system, so that traffic keeps its policy while the
 //! agent is down, restarts, or gives way to another version.

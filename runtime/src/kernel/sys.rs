@@ -39,6 +39,7 @@ mod command {
     pub(super) const OBJ_GET: i32 = 7;
     pub(super) const MAP_FD_BY_ID: i32 = 14;
     pub(super) const OBJ_INFO: i32 = 15;
+    pub(super) const PROG_QUERY: i32 = 16;
     pub(super) const LINK_DETACH: i32 = 34;
 }
 
@@ -102,6 +103,17 @@ struct ById {
     id: u32,
     next_id: u32,
     open_flags: u32,
+}
+
+#[repr(C)]
+struct AtHook {
+    target_fd: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    ids: u64,
+    count: u32,
+    reserved: u32,
 }
 
 #[repr(C)]
@@ -314,6 +326,33 @@ impl Drop for Mapped {
     }
 }
 
+/// Reads an option of a socket. What the kernel reads as the question stands in `value`, too.
+pub(crate) fn socket_option(fd: &impl AsFd, level: i32, name: i32, value: &mut [u8]) -> io::Result<()> {
+    let mut length = libc::socklen_t::try_from(value.len()).map_err(io::Error::other)?;
+    let fd = fd.as_fd().as_raw_fd();
+    // SAFETY: the kernel reads and writes at most `length` bytes of `value`, and writes `length`.
+    let done = unsafe { libc::getsockopt(fd, level, name, value.as_mut_ptr().cast(), &raw mut length) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Numbers of the programs at a hook of a cgroup.
+pub(crate) fn programs_at(fd: &impl AsFd, hook: u32) -> io::Result<Vec<u32>> {
+    let mut ids = vec![0u32; 64];
+    let mut attr = AtHook {
+        target_fd: raw(fd),
+        attach_type: hook,
+        query_flags: 0,
+        attach_flags: 0,
+        ids: ids.as_mut_ptr().addr() as u64,
+        count: 64,
+        reserved: 0,
+    };
+    // SAFETY: the kernel writes at most `count` numbers to `ids`, which has room for them.
+    unsafe { bpf(command::PROG_QUERY, &mut attr) }?;
+    ids.truncate(attr.count as usize);
+    Ok(ids)
+}
+
 /// Mounts a bpf file system.
 pub(super) fn mount_bpffs(at: &Path) -> io::Result<()> {
     let (target, kind) = (c_path(at)?, c"bpf");
@@ -323,7 +362,7 @@ pub(super) fn mount_bpffs(at: &Path) -> io::Result<()> {
 }
 
 /// Whether a path lies in a bpf file system.
-pub(super) fn is_bpffs(at: &Path) -> io::Result<bool> {
+pub(crate) fn is_bpffs(at: &Path) -> io::Result<bool> {
     let file = File::open(at)?;
     // SAFETY: a plain structure of numbers, all of which may be zero.
     let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
