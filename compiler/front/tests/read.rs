@@ -359,7 +359,7 @@ fn services_endpoints_nodes_and_ciliums_own_objects_are_read() {
     let Body::Service(service) = &parsed.objects[0].body else { panic!() };
     assert_eq!(service.ports[0].target, PortValue::Name("http".into()));
     assert_eq!(
-        (service.kind.as_str(), service.cluster_ips.len(), service.external_ips.len()),
+        (service.kind.as_str(), service.cluster_ips.len(), service.balancer_ips.len()),
         ("ClusterIP", 1, 1)
     );
     assert_eq!(parsed.objects[0].meta.annotations.len(), 1);

@@ -140,7 +140,7 @@ fn address(ip: IpAddr, cluster: &Cluster) -> End {
         );
         return End::with(Who::Reserved(Reserved::RemoteNode), note);
     }
-    let of_service = |s: &Service| s.spec.cluster_ips.contains(&ip) || s.spec.external_ips.contains(&ip);
+    let of_service = |s: &Service| s.spec.cluster_ips.contains(&ip) || s.spec.outside_ips().any(|o| o == ip);
     if let Some((at, service)) = cluster.services.iter().enumerate().find(|(_, s)| of_service(s)) {
         return End::with(
             Who::Service(at, backends(service, cluster)),

@@ -10,11 +10,13 @@ mod cilium;
 mod cluster;
 mod network;
 mod objects;
+mod service;
 
 pub use cilium::*;
 pub use cluster::*;
 pub use network::*;
 pub use objects::*;
+pub use service::*;
 
 use portcullis_diag::{Fate, ObjectRef, Span};
 use smol_str::SmolStr;

@@ -26,6 +26,10 @@ pub struct Pod {
     pub ips: Vec<IpAddr>,
     /// `status.phase` is `Succeeded` or `Failed`: it has no address any more.
     pub finished: bool,
+    /// The condition `Ready`, if it is given.
+    pub ready: Option<bool>,
+    /// `metadata.deletionTimestamp` is there: it is being stopped.
+    pub terminating: bool,
     /// Named and unnamed container ports, init containers with `restartPolicy: Always` included.
     pub ports: Vec<ContainerPort>,
     /// Ports of liveness, readiness and startup probes that the kubelet opens (HTTP, TCP, gRPC).
@@ -45,6 +49,8 @@ pub struct ContainerPort {
     pub protocol: Protocol,
     /// `hostPort`.
     pub host_port: Option<u16>,
+    /// `hostIP`, if it is an address other than the unspecified one.
+    pub host_ip: Option<IpAddr>,
 }
 
 /// A workload kind: its template stands for pods.
@@ -67,49 +73,6 @@ pub struct Node {
     pub ips: Vec<IpAddr>,
     /// `spec.podCIDRs`.
     pub pod_cidrs: Vec<IpNet>,
-}
-
-/// What of a service bears on policy.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Service {
-    /// `spec`.
-    pub span: Span,
-    /// `spec.type`, `ClusterIP` if absent.
-    pub kind: SmolStr,
-    /// `spec.selector`; `None` for a service without one.
-    pub selector: Option<Vec<(SmolStr, SmolStr)>>,
-    /// `spec.clusterIPs`, without `None`.
-    pub cluster_ips: Vec<IpAddr>,
-    /// `spec.clusterIP: None`.
-    pub headless: bool,
-    /// `spec.externalIPs` and `status.loadBalancer.ingress[].ip`.
-    pub external_ips: Vec<IpAddr>,
-    /// `spec.ports`.
-    pub ports: Vec<ServicePort>,
-}
-
-/// One `spec.ports` entry of a service.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ServicePort {
-    /// `name`.
-    pub name: Option<SmolStr>,
-    /// `port`.
-    pub port: u16,
-    /// `targetPort`, the port itself if absent.
-    pub target: PortValue,
-    /// `protocol`.
-    pub protocol: Protocol,
-    /// `nodePort`.
-    pub node_port: Option<u16>,
-}
-
-/// An EndpointSlice or Endpoints object.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Endpoints {
-    /// The service's name: label `kubernetes.io/service-name`, or the object's own name.
-    pub service: SmolStr,
-    /// The addresses.
-    pub addresses: Vec<IpAddr>,
 }
 
 /// A CiliumEndpoint; its name and namespace are the pod's.

@@ -10,12 +10,16 @@ use std::net::IpAddr;
 pub(super) fn pod(root: &Node) -> Pod {
     let mut pod = root.get("spec").map_or_else(empty, spec);
     if let Some(status) = root.get("status") {
+        let ready = items(status, "conditions").iter().find(|c| text(c, "type") == Some("Ready"));
+        pod.ready = ready.map(|c| text(c, "status") == Some("True"));
         pod.finished = matches!(text(status, "phase"), Some("Succeeded" | "Failed"));
         pod.ips = items(status, "podIPs").iter().filter_map(|n| address(n.get("ip")?)).collect();
         if pod.ips.is_empty() {
             pod.ips.extend(status.get("podIP").and_then(address));
         }
     }
+    let stamp = root.get("metadata").and_then(|m| m.get("deletionTimestamp"));
+    pod.terminating = stamp.is_some_and(|s| !s.is_null());
     let owners = root.get("metadata").map(|m| items(m, "ownerReferences")).unwrap_or_default();
     let owner = owners.iter().find(|o| flag(o, "controller")).or(owners.first());
     pod.owner = owner.and_then(|o| Some((SmolStr::new(text(o, "kind")?), SmolStr::new(text(o, "name")?))));
@@ -75,6 +79,7 @@ fn container_port(node: &Node) -> Option<ContainerPort> {
         port: port_number(node.get("containerPort")?)?,
         protocol: protocol(node.get("protocol")),
         host_port: node.get("hostPort").and_then(port_number).filter(|p| *p != 0),
+        host_ip: node.get("hostIP").and_then(address).filter(|ip| !ip.is_unspecified()),
     })
 }
 
@@ -130,6 +135,6 @@ pub(super) fn text<'n>(node: &'n Node, key: &str) -> Option<&'n str> {
     node.get(key).and_then(Node::as_str)
 }
 
-fn flag(node: &Node, key: &str) -> bool {
+pub(super) fn flag(node: &Node, key: &str) -> bool {
     matches!(node.get(key).map(|n| &n.value), Some(Value::Bool { value: true, .. }))
 }

@@ -4,6 +4,7 @@ use portcullis_diag::codes::{meaning, schema, syntax};
 use portcullis_diag::{Code, CodeInfo, Diagnostic, FileId, Severity};
 use portcullis_front::SkipReason;
 use portcullis_front::ast::Object;
+use portcullis_services::NodeContext;
 
 /// What reading and linting one block finds.
 fn findings(name: &str, text: &str) -> Vec<Diagnostic> {
@@ -19,6 +20,8 @@ fn findings(name: &str, text: &str) -> Vec<Diagnostic> {
     );
     let objects: Vec<&Object> = parsed.objects.iter().collect();
     all.extend(super::lint(&objects));
+    let services = portcullis_services::Services::of(objects);
+    all.extend(portcullis_services::resolve(&services, &NodeContext::default()).diagnostics);
     all
 }
 
