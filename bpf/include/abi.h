@@ -61,6 +61,11 @@
 #define DROP_EXTENSION_HEADER 156
 #define DROP_NO_POLICY 165
 #define DROP_INVALID_IDENTITY 171
+#define DROP_NO_BACKEND 158
+#define DROP_NO_MAPPING 167
+#define DROP_UNMAPPABLE 168
+#define DROP_CLUSTER_IP 174
+#define DROP_SOURCE_RANGE 177
 #define DROP_NO_PROXY 180
 #define DROP_VLAN 182
 #define DROP_AUTHENTICATION 189
@@ -91,6 +96,7 @@
 #define SERVICE_KIND_LOAD_BALANCER 3
 #define SERVICE_KIND_EXTERNAL_IP 4
 #define SERVICE_KIND_HOST_PORT 5
+#define SERVICE_FLOW_SOURCE 256
 #define FRONTEND_AFFINITY 1
 #define FRONTEND_EXTERNAL_LOCAL 2
 #define FRONTEND_INTERNAL_LOCAL 4
@@ -495,3 +501,68 @@ _Static_assert(__builtin_offsetof(struct service_range, address) == 0, "address"
 _Static_assert(__builtin_offsetof(struct service_range, bits) == 16, "bits");
 _Static_assert(__builtin_offsetof(struct service_range, reserved) == 20, "reserved");
 _Static_assert(__builtin_offsetof(struct service_range, reserved2) == 24, "reserved2");
+
+/* Value of `service_flows`: what becomes of a packet whose addresses and ports are the key's. */
+struct service_flow {
+	/* Where it comes from then. */
+	__u8 source[16];
+	/* Where it goes then. */
+	__u8 destination[16];
+	/* Until when the entry counts, by `CLOCK_MONOTONIC`. */
+	__u64 expires;
+	/* The source's port. */
+	__u16 source_port;
+	/* The destination's port. */
+	__u16 destination_port;
+	/* `FLOW_` and `SERVICE_FLOW_` bits. */
+	__u32 flags;
+	/* Stable number of the backend. */
+	__u32 backend;
+	/* Stable number of the service and its port. */
+	__u32 service;
+};
+_Static_assert(sizeof(struct service_flow) == 56, "size of service_flow");
+_Static_assert(__builtin_offsetof(struct service_flow, source) == 0, "source");
+_Static_assert(__builtin_offsetof(struct service_flow, destination) == 16, "destination");
+_Static_assert(__builtin_offsetof(struct service_flow, expires) == 32, "expires");
+_Static_assert(__builtin_offsetof(struct service_flow, source_port) == 40, "source_port");
+_Static_assert(__builtin_offsetof(struct service_flow, destination_port) == 42, "destination_port");
+_Static_assert(__builtin_offsetof(struct service_flow, flags) == 44, "flags");
+_Static_assert(__builtin_offsetof(struct service_flow, backend) == 48, "backend");
+_Static_assert(__builtin_offsetof(struct service_flow, service) == 52, "service");
+
+/* Key of `service_clients`. */
+struct service_client {
+	/* The client. */
+	__u8 address[16];
+	/* Stable number of the service and its port. */
+	__u32 service;
+};
+_Static_assert(sizeof(struct service_client) == 20, "size of service_client");
+_Static_assert(__builtin_offsetof(struct service_client, address) == 0, "address");
+_Static_assert(__builtin_offsetof(struct service_client, service) == 16, "service");
+
+/* Value of `service_clients`: the backend that a client keeps. */
+struct service_choice {
+	/* When it was last asked for, by `CLOCK_MONOTONIC`. */
+	__u64 used;
+	/* Stable number of the backend. */
+	__u32 backend;
+	/* Zero. */
+	__u32 reserved;
+};
+_Static_assert(sizeof(struct service_choice) == 16, "size of service_choice");
+_Static_assert(__builtin_offsetof(struct service_choice, used) == 0, "used");
+_Static_assert(__builtin_offsetof(struct service_choice, backend) == 8, "backend");
+_Static_assert(__builtin_offsetof(struct service_choice, reserved) == 12, "reserved");
+
+/* Value of `service_devices`, by interface: the node's own addresses on it; zero where it has none. */
+struct service_device_value {
+	/* IPv4, mapped. */
+	__u8 v4[16];
+	/* IPv6. */
+	__u8 v6[16];
+};
+_Static_assert(sizeof(struct service_device_value) == 32, "size of service_device_value");
+_Static_assert(__builtin_offsetof(struct service_device_value, v4) == 0, "v4");
+_Static_assert(__builtin_offsetof(struct service_device_value, v6) == 16, "v6");

@@ -7,7 +7,7 @@ use alloc::string::String;
 use core::fmt::Write as _;
 
 /// Every record.
-pub const RECORDS: [Description; 19] = [
+pub const RECORDS: [Description; 23] = [
     maps::Meta::DESCRIPTION,
     maps::Active::DESCRIPTION,
     maps::AddressKey::DESCRIPTION,
@@ -27,6 +27,10 @@ pub const RECORDS: [Description; 19] = [
     services::Frontend::DESCRIPTION,
     services::Backend::DESCRIPTION,
     services::Range::DESCRIPTION,
+    services::ServiceFlow::DESCRIPTION,
+    services::ServiceClient::DESCRIPTION,
+    services::ServiceChoice::DESCRIPTION,
+    services::ServiceDevice::DESCRIPTION,
 ];
 
 /// Names and values of every constant that the programs use.
@@ -91,6 +95,11 @@ fn constants() -> impl Iterator<Item = (&'static str, u64)> {
         ("DROP_EXTENSION_HEADER", u64::from(drop::EXTENSION_HEADER)),
         ("DROP_NO_POLICY", u64::from(drop::NO_POLICY)),
         ("DROP_INVALID_IDENTITY", u64::from(drop::INVALID_IDENTITY)),
+        ("DROP_NO_BACKEND", u64::from(drop::NO_BACKEND)),
+        ("DROP_NO_MAPPING", u64::from(drop::NO_MAPPING)),
+        ("DROP_UNMAPPABLE", u64::from(drop::UNMAPPABLE)),
+        ("DROP_CLUSTER_IP", u64::from(drop::CLUSTER_IP)),
+        ("DROP_SOURCE_RANGE", u64::from(drop::SOURCE_RANGE)),
         ("DROP_NO_PROXY", u64::from(drop::NO_PROXY)),
         ("DROP_VLAN", u64::from(drop::VLAN)),
         ("DROP_AUTHENTICATION", u64::from(drop::AUTHENTICATION)),
@@ -130,6 +139,7 @@ fn service_constants() -> impl Iterator<Item = (&'static str, u64)> {
         ("SERVICE_KIND_LOAD_BALANCER", u64::from(kind::LOAD_BALANCER)),
         ("SERVICE_KIND_EXTERNAL_IP", u64::from(kind::EXTERNAL_IP)),
         ("SERVICE_KIND_HOST_PORT", u64::from(kind::HOST_PORT)),
+        ("SERVICE_FLOW_SOURCE", u64::from(services::SERVICE_FLOW_SOURCE)),
         ("FRONTEND_AFFINITY", u64::from(frontend::AFFINITY)),
         ("FRONTEND_EXTERNAL_LOCAL", u64::from(frontend::EXTERNAL_LOCAL)),
         ("FRONTEND_INTERNAL_LOCAL", u64::from(frontend::INTERNAL_LOCAL)),

@@ -298,6 +298,16 @@ pub mod drop {
     pub const INVALID_IDENTITY: u8 = 171;
     /// The policies send it through a proxy, and there is none.
     pub const NO_PROXY: u8 = 180;
+    /// A service has no backend that may be chosen.
+    pub const NO_BACKEND: u8 = 158;
+    /// No address and port are left to translate a service's flow to.
+    pub const NO_MAPPING: u8 = 167;
+    /// A service's packet that cannot be translated: SCTP to another port.
+    pub const UNMAPPABLE: u8 = 168;
+    /// A cluster address, from outside.
+    pub const CLUSTER_IP: u8 = 174;
+    /// A client outside the ranges of a load balancer.
+    pub const SOURCE_RANGE: u8 = 177;
     /// A VLAN tag.
     pub const VLAN: u8 = 182;
     /// The policies ask for authentication, and there is none.

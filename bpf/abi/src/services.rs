@@ -135,6 +135,63 @@ record! {
     }
 }
 
+record! {
+    /// Value of `service_flows`: what becomes of a packet whose addresses and ports are the key's.
+    ServiceFlow, "service_flow" {
+        /// Where it comes from then.
+        source: [u8; 16],
+        /// Where it goes then.
+        destination: [u8; 16],
+        /// Until when the entry counts, by `CLOCK_MONOTONIC`.
+        expires: u64,
+        /// The source's port.
+        source_port: u16,
+        /// The destination's port.
+        destination_port: u16,
+        /// `FLOW_` and `SERVICE_FLOW_` bits.
+        flags: u32,
+        /// Stable number of the backend.
+        backend: u32,
+        /// Stable number of the service and its port.
+        service: u32,
+    }
+}
+
+record! {
+    /// Key of `service_clients`.
+    ServiceClient, "service_client" {
+        /// The client.
+        address: [u8; 16],
+        /// Stable number of the service and its port.
+        service: u32,
+    }
+}
+
+record! {
+    /// Value of `service_clients`: the backend that a client keeps.
+    ServiceChoice, "service_choice" {
+        /// When it was last asked for, by `CLOCK_MONOTONIC`.
+        used: u64,
+        /// Stable number of the backend.
+        backend: u32,
+        /// Zero.
+        reserved: u32,
+    }
+}
+
+record! {
+    /// Value of `service_devices`, by interface: the node's own addresses on it; zero where it has none.
+    ServiceDevice, "service_device_value" {
+        /// IPv4, mapped.
+        v4: [u8; 16],
+        /// IPv6.
+        v6: [u8; 16],
+    }
+}
+
+/// A flow whose source gets a port of the node's when it leaves.
+pub const SERVICE_FLOW_SOURCE: u32 = 256;
+
 /// What a frontend is.
 pub mod kind {
     /// An address of `clusterIPs`.

@@ -188,12 +188,13 @@ fn sized(folder: &Path, slot: u32) -> PathBuf {
 /// Where a map of the programs is pinned.
 pub(crate) fn path_of(folder: &Path, slot: u32, name: &str) -> PathBuf {
     match name {
+        "services" => folder.join(format!("services-{slot}")).join(name),
         "active" | "images" | "prefixes" => sized(folder, slot).join(name),
         _ => shared(folder).join(name),
     }
 }
 
-fn size<const N: usize>() -> u32 {
+pub(super) fn size<const N: usize>() -> u32 {
     u32::try_from(N).unwrap_or(u32::MAX)
 }
 
@@ -301,7 +302,7 @@ pub(super) fn prefixes_spec(entries: u32) -> MapSpec<'static> {
     }
 }
 
-fn open(
+pub(super) fn open(
     folder: &Path,
     slot: u32,
     spec: &MapSpec<'static>,

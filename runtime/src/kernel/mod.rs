@@ -4,12 +4,14 @@
 //! Everything is pinned in one folder of a bpf file system, so that traffic keeps its policy while the
 //! agent is down, restarts, or gives way to another version.
 
+mod devices;
 mod maps;
 mod programs;
 mod ring;
 mod slots;
 pub(crate) mod sys;
 
+pub use devices::{DeviceHook, DevicePrograms, Services};
 pub use maps::Sizes;
 pub use programs::{Attachment, Hook, Program, Programs, Settings, detach_all};
 pub use ring::Events;

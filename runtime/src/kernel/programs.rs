@@ -1,5 +1,6 @@
 //! The programs: loaded from the object in this binary, and attached to interfaces.
 
+use super::devices::DEVICE_PROGRAMS;
 use super::maps::{OF_PROGRAMS, path_of};
 use super::{Kernel, KernelError, sys};
 use crate::links::{FilterPlace, filter_at};
@@ -109,7 +110,7 @@ impl Hook {
         }
     }
 
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::FromPod => "from",
             Self::ToPod => "to",
@@ -139,12 +140,12 @@ impl std::fmt::Debug for Programs {
     }
 }
 
-fn failed(what: &'static str, why: &dyn Display) -> KernelError {
+pub(super) fn failed(what: &'static str, why: &dyn Display) -> KernelError {
     KernelError::Programs { what, why: why.to_string() }
 }
 
 /// An error with everything that caused it.
-fn chain(e: &dyn std::error::Error) -> String {
+pub(super) fn chain(e: &dyn std::error::Error) -> String {
     let mut out = e.to_string();
     let mut next = e.source();
     while let Some(cause) = next {
@@ -247,44 +248,58 @@ impl Programs {
         for hook in Hook::BOTH {
             let path = self.link_path(ifindex, hook);
             let program = classifier(&mut self.object, hook.program(ethernet))?;
-            if let Some(old) = pinned(&path)?
-                && let Ok(link) = SchedClassifierLink::try_from(old)
-            {
-                // Fails for the link of an interface that is gone, whose index another now has.
-                match program.attach_to_link(link) {
-                    Ok(id) => {
-                        let link = program.take_link(id).map_err(|e| failed("attached", &chain(&e)))?;
-                        // The pin holds the link that was replaced into; this handle may go.
-                        drop(link);
-                        continue;
-                    }
-                    Err(_) => {
-                        let _ = fs::remove_file(&path);
-                    }
-                }
-            }
-            if self.only_filters {
+            if put(program, &path, interface, ifindex, hook, self.only_filters)? == Attachment::Filter {
                 how = Attachment::Filter;
-                filter(program, interface, ifindex, hook)?;
-                continue;
-            }
-            let first = TcAttachOptions::TcxOrder(LinkOrder::first());
-            match program.attach_with_options(interface, hook.attach_type(), first) {
-                Ok(id) => {
-                    let link = program.take_link(id).map_err(|e| failed("attached", &chain(&e)))?;
-                    let link = FdLink::try_from(link).map_err(|e| failed("attached", &chain(&e)))?;
-                    let pin = link.pin(&path).map_err(|e| failed("pinned", &chain(&e)))?;
-                    // A pinned link lives on without its handle.
-                    drop(pin);
-                }
-                Err(e) if is_unsupported(&e) => {
-                    how = Attachment::Filter;
-                    filter(program, interface, ifindex, hook)?;
-                }
-                Err(e) => return Err(failed("attached", &chain(&e))),
             }
         }
         Ok(how)
+    }
+}
+
+/// Attaches one program to a hook, or puts it in the place of the one whose link is pinned at a path.
+pub(super) fn put(
+    program: &mut SchedClassifier,
+    path: &Path,
+    interface: &str,
+    ifindex: u32,
+    hook: Hook,
+    only_filters: bool,
+) -> Result<Attachment, KernelError> {
+    if let Some(old) = pinned(path)?
+        && let Ok(link) = SchedClassifierLink::try_from(old)
+    {
+        // Fails for the link of an interface that is gone, whose index another now has.
+        match program.attach_to_link(link) {
+            Ok(id) => {
+                let link = program.take_link(id).map_err(|e| failed("attached", &chain(&e)))?;
+                // The pin holds the link that was replaced into; this handle may go.
+                drop(link);
+                return Ok(Attachment::Link);
+            }
+            Err(_) => {
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+    if only_filters {
+        filter(program, interface, ifindex, hook)?;
+        return Ok(Attachment::Filter);
+    }
+    let first = TcAttachOptions::TcxOrder(LinkOrder::first());
+    match program.attach_with_options(interface, hook.attach_type(), first) {
+        Ok(id) => {
+            let link = program.take_link(id).map_err(|e| failed("attached", &chain(&e)))?;
+            let link = FdLink::try_from(link).map_err(|e| failed("attached", &chain(&e)))?;
+            let pin = link.pin(path).map_err(|e| failed("pinned", &chain(&e)))?;
+            // A pinned link lives on without its handle.
+            drop(pin);
+            Ok(Attachment::Link)
+        }
+        Err(e) if is_unsupported(&e) => {
+            filter(program, interface, ifindex, hook)?;
+            Ok(Attachment::Filter)
+        }
+        Err(e) => Err(failed("attached", &chain(&e))),
     }
 }
 
@@ -329,7 +344,7 @@ pub fn detach_all(folder: &Path) -> Result<usize, KernelError> {
 }
 
 /// Detaches a pinned link and removes the pin. A link whose interface is gone is detached already.
-fn unpin(path: &Path) -> std::io::Result<()> {
+pub(super) fn unpin(path: &Path) -> std::io::Result<()> {
     if let Ok(fd) = sys::pinned(path) {
         let _ = sys::detach_link(&fd);
     }
@@ -337,12 +352,12 @@ fn unpin(path: &Path) -> std::io::Result<()> {
 }
 
 /// Filters of clsact by the names of the programs; there may be none.
-fn remove_filters(ifindex: u32) {
+pub(super) fn remove_filters(ifindex: u32) {
     let Ok(links) = crate::links::links() else { return };
     let Some(link) = links.into_values().find(|l| l.index == ifindex) else { return };
-    for program in Program::ALL {
+    for program in Program::ALL.map(Program::name).into_iter().chain(DEVICE_PROGRAMS) {
         for hook in Hook::BOTH {
-            let _ = tc::qdisc_detach_program(&link.name, hook.attach_type(), program.name());
+            let _ = tc::qdisc_detach_program(&link.name, hook.attach_type(), program);
         }
     }
 }
@@ -402,7 +417,9 @@ fn is_ours(ifindex: u32, hook: Hook) -> Result<bool, KernelError> {
         handle: (0, HANDLE_MINOR),
     };
     let name = filter_at(place).map_err(|e| failed("found", &e))?;
-    Ok(name.is_some_and(|name| Program::ALL.iter().any(|p| p.name() == name)))
+    Ok(name.is_some_and(|name| {
+        Program::ALL.iter().any(|p| p.name() == name) || DEVICE_PROGRAMS.contains(&name.as_str())
+    }))
 }
 
 /// The kernel has no TCX.

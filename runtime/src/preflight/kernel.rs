@@ -101,6 +101,8 @@ fn helpers() -> Check {
         ("l3_csum_replace", BpfHelper::BPF_FUNC_l3_csum_replace),
         ("l4_csum_replace", BpfHelper::BPF_FUNC_l4_csum_replace),
         ("redirect", BpfHelper::BPF_FUNC_redirect),
+        ("skb_change_tail", BpfHelper::BPF_FUNC_skb_change_tail),
+        ("loop", BpfHelper::BPF_FUNC_loop),
         ("ktime_get_coarse_ns", BpfHelper::BPF_FUNC_ktime_get_coarse_ns),
         ("ringbuf_reserve", BpfHelper::BPF_FUNC_ringbuf_reserve),
     ];
