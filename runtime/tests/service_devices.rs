@@ -102,10 +102,17 @@ impl Node {
     /// A server that tells each client who it is and how it sees the client.
     fn serve(&self, who: &'static str, v6: bool, port: u16) -> Server {
         let at = self.at(who, v6, port);
-        let (tcp, udp) = self
-            .lab
-            .inside(&self.lab.namespace(who), || Ok((TcpListener::bind(at)?, UdpSocket::bind(at)?)))
-            .unwrap();
+        // A child that another test starts has a copy of an earlier server's sockets until it runs its program.
+        let bind = || {
+            for _ in 0..50 {
+                match (TcpListener::bind(at), UdpSocket::bind(at)) {
+                    (Ok(tcp), Ok(udp)) => return Ok((tcp, udp)),
+                    _ => thread::sleep(Duration::from_millis(20)),
+                }
+            }
+            Ok((TcpListener::bind(at)?, UdpSocket::bind(at)?))
+        };
+        let (tcp, udp) = self.lab.inside(&self.lab.namespace(who), bind).unwrap();
         tcp.set_nonblocking(true).unwrap();
         udp.set_nonblocking(true).unwrap();
         let stop = Arc::new(AtomicBool::new(false));

@@ -2,7 +2,7 @@
 //! bpf/service_device.c.
 
 use super::maps::{self, Map, OF_PROGRAMS, path_of, size};
-use super::programs::{Attachment, Hook, chain, failed, put, remove_filters, unpin};
+use super::programs::{Attachment, Hook, chain, failed, load, put, remove_filters, unpin};
 use super::slots::address_bytes;
 use super::sys::{self, MapSpec, Mapped, map_type};
 use super::{Kernel, KernelError};
@@ -25,9 +25,7 @@ pub(super) const DEVICE_PROGRAMS: [&str; 4] =
 /// Its maps beside those of the policy programs.
 const MAPS: [&str; 4] = ["services", "service_flows", "service_clients", "service_devices"];
 
-/// Translated flows, two or four entries each; clients that keep a backend; devices.
-const FLOWS: u32 = 262_144;
-const CLIENTS: u32 = 65_536;
+/// Devices.
 const DEVICES: u32 = 256;
 
 /// The maps of services.
@@ -41,7 +39,7 @@ pub struct Services {
 
 impl Kernel {
     /// Opens the maps of services, and makes those that are not there, with slots of so many bytes: a power of
-    /// two.
+    /// two. There is room for as many translated flows' entries, two or four each, as for tracked flows.
     pub fn open_services(&self, slot: u32) -> Result<Services, KernelError> {
         let folder = &self.folder;
         let made = folder.join(format!("services-{slot}"));
@@ -61,7 +59,7 @@ impl Kernel {
             lru,
             size::<{ FlowKey::SIZE }>(),
             size::<{ ServiceFlow::SIZE }>(),
-            FLOWS,
+            self.sizes.conntrack,
             0,
         );
         let clients = spec(
@@ -69,7 +67,7 @@ impl Kernel {
             lru,
             size::<{ ServiceClient::SIZE }>(),
             size::<{ ServiceChoice::SIZE }>(),
-            CLIENTS,
+            (self.sizes.conntrack / 4).max(1024),
             0,
         );
         let devices =
@@ -207,7 +205,7 @@ impl Services {
         }
         let mut object = loader.load(OBJECT).map_err(|e| failed("read", &chain(&e)))?;
         for name in DEVICE_PROGRAMS {
-            classifier(&mut object, name)?.load().map_err(|e| failed("loaded", &chain(&e)))?;
+            load(classifier(&mut object, name)?)?;
         }
         Ok(DevicePrograms { object, folder: kernel.folder.join("links") })
     }

@@ -182,10 +182,25 @@ impl Kernel {
         }
         let mut object = loader.load(OBJECT).map_err(|e| failed("read", &chain(&e)))?;
         for program in Program::ALL {
-            classifier(&mut object, program)?.load().map_err(|e| failed("loaded", &chain(&e)))?;
+            load(classifier(&mut object, program)?)?;
         }
         Ok(Programs { object, folder: self.folder.join("links"), only_filters: false })
     }
+}
+
+/// How often a program is given to the kernel that did not finish to look at it.
+const LOADS: u32 = 5;
+
+/// Loads a program. The kernel gives up with EAGAIN where a signal comes while it verifies.
+pub(super) fn load(program: &mut SchedClassifier) -> Result<(), KernelError> {
+    for _ in 1..LOADS {
+        match program.load() {
+            Err(ProgramError::LoadError { io_error, .. })
+                if io_error.raw_os_error() == Some(libc::EAGAIN) => {}
+            done => return done.map_err(|e| failed("loaded", &chain(&e))),
+        }
+    }
+    program.load().map_err(|e| failed("loaded", &chain(&e)))
 }
 
 fn classifier(object: &mut Ebpf, program: Program) -> Result<&mut SchedClassifier, KernelError> {
