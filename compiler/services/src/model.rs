@@ -138,6 +138,11 @@ impl Services {
         }
     }
 
+    /// Whether anything is known of where traffic could end: a slice, or a pod with an address.
+    pub fn knows_endpoints(&self) -> bool {
+        !self.slices.is_empty() || !self.pods.is_empty()
+    }
+
     /// Whether no service and no pod is known.
     pub fn is_empty(&self) -> bool {
         self.specs.is_empty() && self.pods.is_empty()

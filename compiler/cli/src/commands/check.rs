@@ -6,13 +6,16 @@ use crate::exit::{Exit, Failure};
 use crate::load::File;
 use crate::session::{Side, is_blocking};
 use crate::{coverage, load, output};
-use portcullis_diag::{Diagnostic, Fate, Severity, SourceMap};
+use portcullis_diag::codes::resolution::SERVICE_WITHOUT_ENDPOINTS;
+use portcullis_diag::{Diagnostic, Fate, FileId, Severity, SourceMap};
 use portcullis_front::ast::Object;
 use portcullis_front::{SkipReason, Skipped};
 use portcullis_ir::Options;
 use portcullis_report::CheckReport;
 use portcullis_sema::lint;
 use portcullis_sema::side::Evaluation;
+use portcullis_services::{NodeContext, Services};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 const FORMATS: [FormatName; 6] = [
@@ -44,6 +47,7 @@ pub(crate) fn run(args: &CheckArgs, global: &Global) -> Result<Exit, Failure> {
     let side = Side::new(own, None, cluster, &options);
     diagnostics.extend(side.diagnostics.iter().cloned());
     diagnostics.extend(lints(&side, &options));
+    diagnostics.extend(services(&side));
     // Findings about the cluster's files are not asked for, unless they leave something out.
     let of_cluster = cluster.iter().flat_map(|f| &f.parsed.diagnostics).filter(|d| is_blocking(d));
     let left_out: Vec<Diagnostic> = of_cluster.cloned().collect();
@@ -87,6 +91,19 @@ fn nothing_checked(own: &[File], paths: &[PathBuf]) -> Option<Failure> {
             "name the files or the folder with the policies; if they come through a pipe, look at what writes into it",
         )
     })
+}
+
+/// What the services of a side mean on a node that is none of the cluster's: who has which address, and which
+/// services lead nowhere. Files without pods and slices say nothing about that.
+fn services(side: &Side<'_>) -> Vec<Diagnostic> {
+    let all = Services::of(side.objects());
+    let own: BTreeSet<FileId> = crate::session::objects(side.own).map(|o| o.span.file).collect();
+    let mut found = portcullis_services::resolve(&all, &NodeContext::default()).diagnostics;
+    found.retain(|d| {
+        d.span().is_some_and(|s| own.contains(&s.file))
+            && (d.code != SERVICE_WITHOUT_ENDPOINTS || all.knows_endpoints())
+    });
+    found
 }
 
 /// What valid policies of a side mean that their author may not have meant.

@@ -36,4 +36,7 @@ super::codes! {
     DENY_ONLY = 333, "deny-only", Warning, "Rules that only deny turn default deny on for everything";
     EMPTY_FQDN_LIST = 334, "empty-fqdn-list", Error, "An empty toFQDNs list with ports allows every peer";
     L7_FILTERS_NOTHING = 335, "l7-filters-nothing", Warning, "A plain allow of the same peers and port lifts the L7 rules";
+    SERVICE_PORT_IN_RULE = 336, "service-port-in-rule", Warning, "A rule names a service's port or node port where policy sees the pods' own";
+    SERVICE_UNREACHABLE = 337, "service-unreachable", Warning, "A service whose pods no policy lets anybody reach";
+    NODE_PORT_OPEN = 338, "node-port-open", Note, "A rule lets the whole world reach pods behind a node port";
 }

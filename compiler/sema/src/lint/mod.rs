@@ -7,6 +7,7 @@
 mod allow_shadowed;
 mod allows_without_default_deny;
 mod apiserver_left_out;
+mod backends;
 mod cidr_group_missing;
 mod cidr_over_cluster;
 mod cidr_over_services;
@@ -31,6 +32,7 @@ mod l7_rules_dropped;
 mod matcher;
 mod namespace_missing;
 mod namespace_overwritten;
+mod node_port_open;
 mod not_an_identity_label;
 mod peer_in_other_namespace;
 mod peer_matches_nobody;
@@ -40,6 +42,8 @@ mod probes_cut;
 mod ranges;
 mod rule_adds_nothing;
 mod selects_no_pod;
+mod service_port;
+mod service_unreachable;
 mod signatures;
 mod sites;
 mod split;
@@ -112,6 +116,9 @@ const CHECKS: &[Check] = &[
     deny_only::check,
     empty_fqdn_list::check,
     l7_filters_nothing::check,
+    service_port::check,
+    service_unreachable::check,
+    node_port_open::check,
     policy_map_full::check,
 ];
 
