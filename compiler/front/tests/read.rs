@@ -340,7 +340,7 @@ fn an_object_whose_label_is_no_string_will_not_be_in_the_cluster() {
 fn services_endpoints_nodes_and_ciliums_own_objects_are_read() {
     let parsed = read(
         r#"
-{apiVersion: v1, kind: Service, metadata: {name: s, annotations: {service.cilium.io/global: "true", x: y}}, spec: {selector: {app: web}, clusterIPs: [10.96.0.10], ports: [{port: 80, targetPort: http, nodePort: 30080}]}, status: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}}}
+{apiVersion: v1, kind: Service, metadata: {name: s, annotations: {service.cilium.io/global: "true", x: y}}, spec: {type: NodePort, selector: {app: web}, clusterIPs: [10.96.0.10], ports: [{port: 80, targetPort: http, nodePort: 30080}]}, status: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}}}
 ---
 {apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: s-1, labels: {kubernetes.io/service-name: s}}, endpoints: [{addresses: [10.0.0.1]}]}
 ---
@@ -360,7 +360,7 @@ fn services_endpoints_nodes_and_ciliums_own_objects_are_read() {
     assert_eq!(service.ports[0].target, PortValue::Name("http".into()));
     assert_eq!(
         (service.kind.as_str(), service.cluster_ips.len(), service.balancer_ips.len()),
-        ("ClusterIP", 1, 1)
+        ("NodePort", 1, 1)
     );
     assert_eq!(parsed.objects[0].meta.annotations.len(), 1);
     let Body::Endpoints(slice) = &parsed.objects[1].body else { panic!() };
@@ -373,4 +373,40 @@ fn services_endpoints_nodes_and_ciliums_own_objects_are_read() {
     assert_eq!((endpoint.identity, endpoint.ports[0].port), (Some(4711), 80));
     let Body::CidrGroup(group) = &parsed.objects[6].body else { panic!() };
     assert_eq!(group.cidrs[0].value.to_string(), "192.0.2.0/24");
+}
+
+#[test]
+fn what_the_api_server_refuses_of_services_and_slices_is_refused() {
+    let service =
+        |spec: &str| format!("{{apiVersion: v1, kind: Service, metadata: {{name: s}}, spec: {{{spec}}}}}\n");
+    for (spec, code) in [
+        ("ports: [{port: 0}]", Code(153)),
+        ("ports: [{port: 80, protocol: tcp}]", Code(126)),
+        ("ports: [{port: 80}, {port: 81, name: a}]", Code(104)),
+        ("ports: [{port: 80, name: a}, {port: 80, name: b}]", Code(160)),
+        ("ports: [{port: 80, name: a}, {port: 81, name: a}]", Code(160)),
+        ("ports: [{port: 80, targetPort: '8080'}]", Code(123)),
+        ("ports: [{protocol: TCP}]", Code(104)),
+        ("ports: [{port: 80, nodePort: 30080}]", Code(162)),
+        ("type: Nodeport, ports: [{port: 80}]", Code(146)),
+        ("externalTrafficPolicy: Local, ports: [{port: 80}]", Code(162)),
+        ("type: LoadBalancer, healthCheckNodePort: 32000, ports: [{port: 80}]", Code(162)),
+        ("type: NodePort, clusterIP: None, ports: [{port: 80}]", Code(162)),
+        ("sessionAffinity: Client, ports: [{port: 80}]", Code(146)),
+        (
+            "sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 86401}}, ports: [{port: 80}]",
+            Code(153),
+        ),
+        ("trafficDistribution: PreferZone, ports: [{port: 80}]", Code(146)),
+        ("externalIPs: [127.0.0.1], ports: [{port: 80}]", Code(161)),
+        ("type: LoadBalancer, loadBalancerSourceRanges: [192.0.2.1], ports: [{port: 80}]", Code(118)),
+    ] {
+        let parsed = read(&service(spec));
+        assert_eq!(codes(&parsed), [code], "{spec}");
+        assert_eq!(parsed.objects[0].fate, Fate::Refused, "{spec}");
+    }
+    let same = "ports: [{port: 53, name: a}, {port: 53, name: b, protocol: UDP}]";
+    assert_eq!(codes(&read(&service(same))), []);
+    let slice = "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: s}, addressType: IPv6, ports: [{port: 80}], endpoints: [{addresses: [10.0.0.1]}]}\n";
+    assert_eq!(codes(&read(slice)), [Code(161)]);
 }

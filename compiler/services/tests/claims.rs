@@ -87,15 +87,16 @@ endpoints:
 ";
 
 fn web(spec: &str) -> String {
+    let opened = ["NodePort", "LoadBalancer"].iter().any(|kind| spec.contains(kind));
+    let node_port = if opened { ", nodePort: 30080" } else { "" };
     format!(
-        "apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: shop}}\nspec: {{selector: {{app: web}}, clusterIP: 10.96.0.1, clusterIPs: [10.96.0.1], ports: [{{name: http, port: 80, nodePort: 30080, targetPort: http}}, {{name: dns, port: 80, protocol: UDP, nodePort: 30080}}], {spec}}}\n"
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: shop}}\nspec: {{selector: {{app: web}}, clusterIP: 10.96.0.1, clusterIPs: [10.96.0.1], ports: [{{name: http, port: 80, targetPort: http{node_port}}}, {{name: dns, port: 80, protocol: UDP{node_port}}}], {spec}}}\n"
     )
 }
 
 #[test]
 fn a_cluster_address_leads_to_every_ready_endpoint_and_to_nobody_from_outside() {
     let a = answer(&(web("type: ClusterIP") + SLICE));
-    // Node ports of a type that has none are no frontends.
     assert_eq!(a.resolved.frontends.len(), 2);
     assert_eq!(a.choices("10.96.0.1", 80, TCP, From::Inside), set(&["10.0.0.1:8080", "10.0.0.2:8080"]));
     assert_eq!(a.choices("10.96.0.1", 80, UDP, From::Inside), set(&["10.0.0.1:5353", "10.0.0.2:5353"]));

@@ -61,4 +61,6 @@ super::codes! {
     TOO_LONG = 158, "too-long", Error, "A text longer than the schema allows";
     EMPTY_LIST = 159, "empty-list", Error, "An empty list where the schema wants at least one item";
     DUPLICATE_ITEM = 160, "duplicate-item", Error, "An item that occurs twice in a list that is a set";
+    BAD_ADDRESS = 161, "bad-address", Error, "A text that is no address, or not one that can stand there";
+    SERVICE_FIELD = 162, "service-field", Error, "A field that a service of this type cannot have";
 }

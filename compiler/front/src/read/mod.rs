@@ -25,6 +25,7 @@ mod ports;
 mod regex;
 mod selector;
 mod service;
+mod service_checks;
 
 use crate::ast::{Body, Object};
 use crate::tree::{Node, Value};
@@ -156,7 +157,7 @@ fn checked(root: &Node, (api_version, kind): (&str, &str), which: Kind, out: &mu
     }
 }
 
-/// An object of the cluster, read leniently.
+/// An object of the cluster, read leniently; services and slices are checked besides.
 fn plain_object(root: &Node, (api_version, kind): (&str, &str), plain: Plain, out: &mut Parsed) {
     let body = match plain {
         Plain::Namespace => Body::Namespace,
@@ -182,6 +183,11 @@ fn plain_object(root: &Node, (api_version, kind): (&str, &str), plain: Plain, ou
     let mut r = Reader::new(&mut out.diagnostics, reference, Dialect::Kubernetes);
     meta::strings_only(&mut r, root.get("metadata").and_then(|m| m.get("labels")));
     meta::strings_only(&mut r, plain_labels(root, plain, kind));
+    match plain {
+        Plain::Service => service_checks::service(&mut r, root),
+        Plain::EndpointSlice => service_checks::slice(&mut r, root),
+        _ => {}
+    }
     let fate = r.fate();
     let (api_version, kind) = (SmolStr::new(api_version), SmolStr::new(kind));
     out.objects.push(Object { api_version, kind, meta, span: root.span, fate, body });
