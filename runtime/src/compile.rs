@@ -15,6 +15,7 @@ use portcullis_ir::peer::PeerTerm;
 use portcullis_ir::{AuthMode, Cluster, Options, Peers, PolicySet, Reserved, Subject};
 use portcullis_sema::Side;
 use portcullis_sema::universe::{NodeKind, Universe};
+use portcullis_services::Services;
 use portcullis_tables::staged::Numbers;
 use portcullis_tables::{Cause, Compiler};
 use sha2::{Digest as _, Sha256};
@@ -78,6 +79,8 @@ pub struct Candidate {
     pub policies: usize,
     /// The texts it was made of, for going back to it.
     pub texts: Vec<NamedText>,
+    /// What the cluster says of services; `None` where they are not translated.
+    pub services: Option<Services>,
 }
 
 /// Policy files, each with whether it has changed, and cluster files.
@@ -118,6 +121,7 @@ impl Maker {
         let (own, cluster) = self.parse(texts)?;
         self.update_cluster(config, texts, &own, &cluster);
         self.update_policies(&own);
+        let services = config.services.is_some().then(|| self.services(config, &own, &cluster));
         let policies = self.compiler.policies();
         let sources = self.library.sources();
         let name = |c: &Cause| c.line(&policies, &sources);
@@ -165,7 +169,21 @@ impl Maker {
             policies: policies.policies.len(),
             texts: texts.policies.clone(),
             image: built.bytes,
+            services,
         })
+    }
+
+    /// What every file and this node's pods say of services.
+    fn services(&mut self, config: &Config, own: &[(Rc<Parsed>, bool)], cluster: &[Rc<Parsed>]) -> Services {
+        let mut out = Services::default();
+        let files = own.iter().map(|(p, _)| p).chain(cluster);
+        files.flat_map(|p| p.objects.iter()).for_each(|o| out.add(o));
+        for e in &config.endpoints {
+            let text: Arc<str> = Arc::from(pod_text(e, &config.node));
+            let name = format!("endpoint {}/{}.json", e.namespace, e.name);
+            self.library.parse(&name, &text).0.objects.iter().for_each(|o| out.add(o));
+        }
+        out
     }
 
     /// Parsed policies and cluster files; nothing is compiled while a file is broken.

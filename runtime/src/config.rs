@@ -55,9 +55,26 @@ pub struct Config {
     /// Address of the metrics page; there is none if absent. Loopback, unless it is meant to be seen.
     #[serde(default)]
     pub metrics: Option<SocketAddr>,
+    /// Translation of services for who is elsewhere; none if absent.
+    #[serde(default)]
+    pub services: Option<ServicesConfig>,
     /// Sizes of the kernel's maps.
     #[serde(default)]
     pub sizes: SizesConfig,
+}
+
+/// Translation of services at the node's devices.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ServicesConfig {
+    /// Devices to the outside; those with a default route if there is none.
+    pub devices: Vec<String>,
+    /// Addresses on which node ports and host ports answer; those of the devices if there is none.
+    pub addresses: Vec<IpAddr>,
+    /// The node's zone; that of its Node object if absent.
+    pub zone: Option<String>,
+    /// Choose by Maglev where a service does not say how, not by chance.
+    pub maglev: bool,
 }
 
 /// One pod of this node.

@@ -58,6 +58,57 @@ pub fn addresses() -> io::Result<BTreeSet<IpAddr>> {
     Ok(out)
 }
 
+/// Addresses of this network namespace by interface, without those that are only good on their link.
+pub fn addresses_by_link() -> io::Result<BTreeMap<u32, BTreeSet<IpAddr>>> {
+    let mut out: BTreeMap<u32, BTreeSet<IpAddr>> = BTreeMap::new();
+    dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()), |message| {
+        if let RouteNetlinkMessage::NewAddress(m) = message {
+            let local = |a: &AddressAttribute| match a {
+                AddressAttribute::Local(ip) => Some(*ip),
+                _ => None,
+            };
+            let any = |a: &AddressAttribute| match a {
+                AddressAttribute::Address(ip) => Some(*ip),
+                _ => None,
+            };
+            // Where both are given, the other is who is at the far end.
+            let ip = m.attributes.iter().find_map(local).or_else(|| m.attributes.iter().find_map(any));
+            let near = |ip: &IpAddr| match ip {
+                IpAddr::V4(ip) => ip.is_link_local() || ip.is_loopback(),
+                IpAddr::V6(ip) => ip.is_unicast_link_local() || ip.is_loopback(),
+            };
+            if let Some(ip) = ip.filter(|ip| !near(ip)) {
+                out.entry(m.header.index).or_default().insert(ip);
+            }
+        }
+    })?;
+    Ok(out)
+}
+
+/// Names of the interfaces that a default route of this network namespace leaves through.
+pub fn default_routes() -> io::Result<BTreeSet<String>> {
+    let mut out = BTreeSet::new();
+    let text = std::fs::read_to_string("/proc/thread-self/net/route")?;
+    for line in text.lines().skip(1) {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        if let [name, "00000000", _, _, _, _, _, "00000000", ..] = fields.as_slice() {
+            out.insert((*name).to_owned());
+        }
+    }
+    // Without IPv6 there is no such file.
+    let text = std::fs::read_to_string("/proc/thread-self/net/ipv6_route").unwrap_or_default();
+    for line in text.lines() {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        if let [to, "00", .., name] = fields.as_slice()
+            && to.bytes().all(|b| b == b'0')
+            && *name != "lo"
+        {
+            out.insert((*name).to_owned());
+        }
+    }
+    Ok(out)
+}
+
 /// The index, on the host's side, of the interface whose other end is `interface` of a named namespace
 /// (`ip netns`), or of one at a path.
 pub fn host_side_of(namespace: &str, interface: &str) -> io::Result<u32> {

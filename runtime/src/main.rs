@@ -57,6 +57,10 @@ enum Command {
         /// Let through what cannot be enforced here (L7 without a proxy, authentication), instead of dropping it
         #[arg(long)]
         fail_open: bool,
+        /// Translate services although a kube-proxy is found: two translations that do not know of each other break
+        /// live connections, until its rules are gone
+        #[arg(long)]
+        takeover: bool,
         /// Log as JSON
         #[arg(long)]
         log_json: bool,
@@ -142,14 +146,16 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode, String> {
     match command {
-        Command::Run { config, fail_open, log_json } => {
+        Command::Run { config, fail_open, takeover, log_json } => {
             log(log_json);
             privileges::drop_others().map_err(|e| format!("rights could not be given up: {e}"))?;
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .map_err(|e| format!("the agent could not start: {e}"))?;
-            runtime.block_on(serve::run(&config.config, Given { fail_open })).map_err(|e| e.to_string())?;
+            runtime
+                .block_on(serve::run(&config.config, Given { fail_open, takeover }))
+                .map_err(|e| e.to_string())?;
         }
         Command::Preflight { cgroup, format } => {
             let list = preflight::look(cgroup.as_deref());

@@ -4,9 +4,11 @@
 use crate::config::Config;
 use crate::control::{self, LONGEST, Request};
 use crate::events::Dictionary;
+use crate::health::HealthServers;
 use crate::links::Monitor;
 use crate::metrics;
 use crate::node::{Node, NodeError};
+use crate::preflight;
 use crate::status;
 use notify::{RecursiveMode, Watcher as _};
 use portcullis_abi::maps::{Event, VERDICT_DROPPED};
@@ -57,9 +59,28 @@ pub enum ServeError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
+    /// Somebody else translates services here.
+    #[error("{0}")]
+    KubeProxy(String),
     /// The system.
     #[error("{0}: {1}")]
     System(&'static str, io::Error),
+}
+
+/// Looks for a kube-proxy before services are translated. Policy alone goes with one.
+fn look_for_kube_proxy(config: &Config, given: Given) -> Result<(), ServeError> {
+    if config.services.is_none() {
+        return Ok(());
+    }
+    let findings = preflight::kube_proxy();
+    if findings.clear() {
+        return Ok(());
+    }
+    if !given.takeover {
+        return Err(ServeError::KubeProxy(preflight::refusal(&findings)));
+    }
+    tracing::warn!("{}", preflight::takeover(&findings));
+    Ok(())
 }
 
 /// What the command line adds to the configuration, now and whenever it is read again.
@@ -67,6 +88,8 @@ pub enum ServeError {
 pub struct Given {
     /// Let through what cannot be enforced here.
     pub fail_open: bool,
+    /// Translate services beside a kube-proxy.
+    pub takeover: bool,
 }
 
 impl Given {
@@ -80,6 +103,7 @@ impl Given {
 /// Runs until a signal. What is in the kernel stays there.
 pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
     let config = given.read(path)?;
+    look_for_kube_proxy(&config, given)?;
     let state = config.state.clone();
     let mut node = Node::open(config)?;
     let (tell, mut heard) = mpsc::channel::<Happened>(64);
@@ -99,7 +123,9 @@ pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
         words.add(record);
     }
     let mut followers: Vec<Follower> = Vec::new();
+    let mut health = HealthServers::default();
     refresh(&mut node, &mut words);
+    check_health(&node, &mut health);
     let mut due: Option<(Instant, Instant)> = None;
     let mut config_changed = false;
     loop {
@@ -124,6 +150,7 @@ pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
                 }
                 Some(Happened::Asked(request, to)) => {
                     answer(request, to, &mut node, &mut words, &mut followers);
+                    check_health(&node, &mut health);
                 }
                 Some(what) => {
                     config_changed |= matches!(what, Happened::Files);
@@ -138,6 +165,7 @@ pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
                     reread(path, given, &mut node);
                 }
                 refresh(&mut node, &mut words);
+                check_health(&node, &mut health);
             }
         }
     }
@@ -159,6 +187,15 @@ fn reread(path: &Path, given: Given, node: &mut Node) {
             }
         }
         Err(e) => tracing::error!(%e, "the configuration is not in use"),
+    }
+}
+
+/// Answers load balancers on the ports that services have for it.
+fn check_health(node: &Node, health: &mut HealthServers) {
+    if let Some(services) = node.services() {
+        for problem in health.follow(services.health_checks()) {
+            tracing::warn!(problem, "unhealthy");
+        }
     }
 }
 

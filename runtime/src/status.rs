@@ -39,6 +39,7 @@ pub fn status(node: &Node, verbose: bool) -> Result<Value, KernelError> {
             "fragmentsWithoutFirst": at(counter::FRAGMENTS_UNKNOWN),
         },
         "drops": drops(node)?,
+        "services": services(node),
         "lastChangeMicroseconds": {
             "compile": micros(took.compile), "stage": micros(took.stage), "flip": micros(took.flip),
         },
@@ -64,6 +65,29 @@ pub fn status(node: &Node, verbose: bool) -> Result<Value, KernelError> {
         }
     }
     Ok(out)
+}
+
+/// Services as JSON: how many addresses and ports, and where they are translated.
+fn services(node: &Node) -> Value {
+    let Some(services) = node.services() else { return Value::Null };
+    let how = |h| match h {
+        Attachment::Link => "tcx link",
+        Attachment::Filter => "clsact filter",
+    };
+    let devices: Vec<Value> =
+        services.devices().map(|(name, h)| json!({"name": name, "attachedBy": how(h)})).collect();
+    let checks: Vec<Value> = services
+        .health_checks()
+        .iter()
+        .map(|c| json!({"service": format!("{}/{}", c.namespace, c.name), "port": c.port, "localEndpoints": c.local_endpoints}))
+        .collect();
+    json!({
+        "frontends": services.frontends(),
+        "devices": devices,
+        "healthChecks": checks,
+        // Clients on the node itself are translated at their sockets, which this agent does not do.
+        "features": ["NodePort", "LoadBalancer", "externalIPs", "hostPort"],
+    })
 }
 
 /// This node's pods as JSON.
@@ -169,6 +193,19 @@ pub fn text(v: &Value, verbose: bool) -> String {
         at("/packets/dropped/ingress"),
         at("/packets/dropped/egress")
     );
+    if let Some(services) = v.get("services").filter(|s| !s.is_null()) {
+        let devices = services.get("devices").and_then(Value::as_array).cloned().unwrap_or_default();
+        let names: Vec<String> = devices.iter().map(|d| said(d.get("name"))).collect();
+        let features = services.get("features").and_then(Value::as_array).cloned().unwrap_or_default();
+        let features: Vec<String> = features.iter().map(|f| said(Some(f))).collect();
+        let _ = writeln!(
+            out,
+            "services: {} addresses and ports, from outside ({}) at {}",
+            at("/services/frontends"),
+            features.join(", "),
+            if names.is_empty() { "no device".to_owned() } else { names.join(", ") }
+        );
+    }
     let drops = list("drops");
     let shown = if verbose { drops.len() } else { 5 };
     for d in drops.iter().take(shown) {

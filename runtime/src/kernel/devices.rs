@@ -3,13 +3,15 @@
 
 use super::maps::{self, Map, OF_PROGRAMS, path_of, size};
 use super::programs::{Attachment, Hook, chain, failed, load, put, remove_filters, unpin};
-use super::slots::address_bytes;
+use super::slots::{address_bytes, inner};
 use super::sys::{self, MapSpec, Mapped, map_type};
 use super::{Kernel, KernelError};
 use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions};
 use aya::{Ebpf, EbpfLoader};
 use portcullis_abi::maps::{FlowKey, SLOTS};
-use portcullis_abi::services::{MAGIC, ServiceChoice, ServiceClient, ServiceDevice, ServiceFlow};
+use portcullis_abi::services::{
+    HEADER_SIZE, MAGIC, ServiceChoice, ServiceClient, ServiceDevice, ServiceFlow, header,
+};
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -105,6 +107,21 @@ impl Services {
         self.images.set(&slot.to_ne_bytes(), &fd.to_ne_bytes())
     }
 
+    /// Bytes that an image may have.
+    pub fn slot_size(&self) -> u32 {
+        self.slot
+    }
+
+    /// The image in a slot, as far as its header says it goes.
+    pub fn image(&self, slot: u32) -> Result<Option<Vec<u8>>, KernelError> {
+        let Some(map) = inner(&self.images, slot)? else { return Ok(None) };
+        let io = |e| KernelError::map("service_image", "read", e);
+        let mapped = Mapped::new(&map, self.slot as usize).map_err(io)?;
+        let head = mapped.copy(HEADER_SIZE);
+        let size = head.get(header::SIZE..).and_then(|r| r.first_chunk()).map(|b| u32::from_le_bytes(*b));
+        Ok(Some(mapped.copy(size.unwrap_or_default() as usize)))
+    }
+
     /// Every translated flow.
     pub fn flows(&self) -> Result<Vec<(FlowKey, ServiceFlow)>, KernelError> {
         let read =
@@ -169,6 +186,15 @@ impl DeviceHook {
             Self::Out => "out",
         }
     }
+}
+
+/// Bytes of the service image slots that are pinned in a folder; `None` if there are none. The largest counts.
+pub fn services_slot_size(folder: &std::path::Path) -> Option<u32> {
+    let entries = fs::read_dir(folder).ok()?;
+    let size = |e: io::Result<fs::DirEntry>| {
+        e.ok()?.file_name().to_str()?.strip_prefix("services-")?.parse::<u32>().ok()
+    };
+    entries.filter_map(size).max()
 }
 
 /// The loaded programs.

@@ -11,7 +11,7 @@ mod ring;
 mod slots;
 pub(crate) mod sys;
 
-pub use devices::{DeviceHook, DevicePrograms, Services};
+pub use devices::{DeviceHook, DevicePrograms, Services, services_slot_size};
 pub use maps::Sizes;
 pub use programs::{Attachment, Hook, Program, Programs, Settings, detach_all};
 pub use ring::Events;

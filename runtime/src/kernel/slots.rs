@@ -187,7 +187,7 @@ impl Kernel {
 }
 
 /// The map in a slot of a map of maps.
-fn inner(outer: &Map, slot: u32) -> Result<Option<OwnedFd>, KernelError> {
+pub(super) fn inner(outer: &Map, slot: u32) -> Result<Option<OwnedFd>, KernelError> {
     let id = outer.get(&slot.to_ne_bytes())?.and_then(|v| v.first_chunk().map(|b| u32::from_ne_bytes(*b)));
     match id {
         None | Some(0) => Ok(None),

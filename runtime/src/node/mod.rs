@@ -8,8 +8,10 @@
 mod bind;
 mod record;
 mod seen;
+mod services;
 
 pub use record::{Back, Record, Records, hex};
+pub use services::NodeServices;
 
 use crate::compile::{Candidate, Maker, Refused};
 use crate::config::Config;
@@ -82,6 +84,7 @@ pub struct Node {
     config: Config,
     kernel: Kernel,
     programs: Programs,
+    services: Option<NodeServices>,
     registry: Registry,
     maker: Maker,
     records: Records,
@@ -139,6 +142,7 @@ impl Node {
         let slot = kernel::slot_size(&folder)?.unwrap_or(config.sizes.image);
         let kernel = Kernel::open(&folder, config.sizes.kernel(slot))?;
         let programs = kernel.load(&settings(&config))?;
+        let services = config.services.is_some().then(|| NodeServices::open(&kernel, &config)).transpose()?;
         let registry = Registry::new(config.sizes.addresses, kernel.identities()?);
         let records = Records::open(&config.state).map_err(|source| NodeError::State {
             what: format!("the folder of generations in {} could not be made", config.state.display()),
@@ -151,6 +155,7 @@ impl Node {
             config,
             kernel,
             programs,
+            services,
             registry,
             maker,
             records,
@@ -224,9 +229,15 @@ impl Node {
             self.maker.make(&self.config, texts, &slots, &mut self.registry, |number, digest| {
                 kernel.set_identity(number, digest)
             })?;
+        let mut services_change = false;
+        if let (Some(services), Some(all)) = (&mut self.services, &candidate.services) {
+            let slot = self.kernel.active()?;
+            services_change = services.prepare(&self.config, all, slot)?;
+        }
         let compile = begun.elapsed();
-        if self.unchanged(&candidate, back.as_ref()) {
+        if !services_change && self.unchanged(&candidate, back.as_ref()) {
             self.bind(&candidate, &seen, &numbers)?;
+            self.attach_services();
             return Ok(());
         }
         let image = Image::parse(&candidate.image).map_err(KernelError::from)?;
@@ -244,6 +255,9 @@ impl Node {
         self.make_room(staged.len())?;
         let staging = Instant::now();
         let slot = self.kernel.stage(Generation { image: &staged, prefixes: &record.prefixes })?;
+        if let Some(services) = &mut self.services {
+            services.stage(&self.kernel, slot, self.next)?;
+        }
         let stage = staging.elapsed();
         let flipping = Instant::now();
         self.kernel.flip(slot)?;
@@ -251,8 +265,18 @@ impl Node {
         self.next += 1;
         self.current = Some(record);
         self.bind(&candidate, &seen, &numbers)?;
+        self.attach_services();
         self.free_numbers(&candidate)?;
         Ok(())
+    }
+
+    /// The generation is in use already: what fails here is a problem, and no reason to refuse it.
+    fn attach_services(&mut self) {
+        if let Some(services) = &mut self.services
+            && let Err(e) = services.attach(&self.kernel, &self.config, &mut self.problems)
+        {
+            self.problems.push(format!("services are not translated at every device: {e}"));
+        }
     }
 
     /// Whether the candidate is what the kernel has: then only interfaces may have changed.
@@ -281,6 +305,9 @@ impl Node {
         self.programs = self.kernel.load(&settings(&self.config))?;
         // These programs are attached nowhere yet.
         self.present.clear();
+        if let Some(services) = &mut self.services {
+            services.reload(&self.kernel)?;
+        }
         Ok(())
     }
 
@@ -296,12 +323,13 @@ impl Node {
                 c.report_allowed,
                 c.sizes,
                 c.cluster_name.clone(),
+                c.services.is_some(),
             )
         };
         if fixed(&config) != fixed(&self.config) {
             return Err(
-                "`bpffs`, `pins`, `state`, `failOpen`, `reportAllowed`, `sizes` and `clusterName` count from the \
-                        agent's next start"
+                "`bpffs`, `pins`, `state`, `failOpen`, `reportAllowed`, `sizes`, `clusterName` and whether there are \
+                 `services` count from the agent's next start"
                     .to_owned(),
             );
         }
@@ -317,6 +345,11 @@ impl Node {
     /// The kernel's half.
     pub fn kernel(&self) -> &Kernel {
         &self.kernel
+    }
+
+    /// Services, where they are translated.
+    pub fn services(&self) -> Option<&NodeServices> {
+        self.services.as_ref()
     }
 
     /// The generation in use.
