@@ -166,6 +166,12 @@ pub(crate) struct CompileArgs {
     /// Write every entry of Cilium's policy maps here, one JSON object a line; works without -o
     #[arg(long, value_name = "FILE")]
     pub(crate) policy_maps: Option<PathBuf>,
+    /// Write the service image of the node here; works without -o
+    #[arg(long, value_name = "FILE", requires = "node")]
+    pub(crate) services: Option<PathBuf>,
+    /// An address of the node, on which node ports and host ports answer, instead of those of its Node object
+    #[arg(long, value_name = "IP", requires = "services")]
+    pub(crate) node_address: Vec<std::net::IpAddr>,
     /// Do not compare the image with the policies
     #[arg(long)]
     pub(crate) no_verify: bool,

@@ -163,3 +163,19 @@ fn neither_the_order_of_files_nor_the_number_of_threads_changes_a_byte() {
     }
     assert!(images.iter().all(|i| *i == images[0]));
 }
+
+#[test]
+fn the_services_of_a_node_are_written_as_their_own_image() {
+    let s = sandbox();
+    s.write(
+        "services/web.yaml",
+        "apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\nspec: {type: NodePort, clusterIP: 10.96.0.1, ports: [{port: 80, nodePort: 30080}]}\n---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}\naddressType: IPv4\nports: [{port: 8080}]\nendpoints: [{addresses: [10.0.0.1]}, {addresses: [10.0.0.2]}]\n",
+    );
+    let args = ["compile", "p", "--cluster", "cluster.yaml", "--cluster", "services", "--node", "n1"];
+    let args = [&args[..], &["--services", "s.img", "--node-address", "192.0.2.1"]].concat();
+    s.run(&args).ends(0).says(&["s.img: ", "2 frontends, 2 backends"]);
+    let image = fs::read(s.path("s.img")).unwrap();
+    assert!(image.starts_with(b"PCULLSVC"));
+    s.run(&args).ends(0);
+    assert_eq!(fs::read(s.path("s.img")).unwrap(), image);
+}

@@ -75,6 +75,7 @@ pub struct Services {
     pub(crate) slices: BTreeMap<Key, BTreeMap<(bool, SmolStr), ast::Endpoints>>,
     pub(crate) pods: BTreeMap<Key, PodFact>,
     pub(crate) zones: BTreeMap<SmolStr, SmolStr>,
+    addresses: BTreeMap<SmolStr, Vec<IpAddr>>,
 }
 
 impl Services {
@@ -129,13 +130,20 @@ impl Services {
                 };
                 self.pods.insert((namespace, name), fact);
             }
-            Body::Node(_) => {
+            Body::Node(node) => {
+                self.addresses.insert(name.clone(), node.ips.clone());
                 if let Some((_, zone)) = o.meta.labels.iter().find(|(k, _)| k == ZONE_LABEL) {
                     self.zones.insert(name, zone.clone());
                 }
             }
             _ => {}
         }
+    }
+
+    /// A node as its Node object has it; `None` if there is none.
+    pub fn node(&self, name: &str) -> Option<NodeContext> {
+        let addresses = self.addresses.get(name)?.clone();
+        Some(NodeContext { name: name.into(), zone: self.zones.get(name).cloned(), addresses })
     }
 
     /// Whether anything is known of where traffic could end: a slice, or a pod with an address.

@@ -7,6 +7,7 @@ use crate::place::place;
 use crate::resolve::{Address, Backend, Frontend, Kind, Owner, Resolved};
 use ipnet::IpNet;
 use portcullis_abi::services::{self as abi, ServiceKey, backend, frontend, header};
+use rustc_hash::FxHashMap;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -65,15 +66,15 @@ pub fn compile(resolved: &Resolved, numbers: &Numbers, settings: &Settings) -> R
     let backends = backends(frontends);
     let mut numbers = numbers.clone();
     let names: BTreeSet<String> = frontends.iter().map(|f| service_name(&f.owner)).collect();
-    let gone = numbers.assign(&names, &backends.keys().copied().collect());
-    let index: BTreeMap<Address, u32> = backends.keys().copied().zip(0..).collect();
+    let gone = numbers.assign(&names, &backends.iter().map(|(address, _)| *address).collect());
+    let index: FxHashMap<Address, u32> = backends.iter().map(|(address, _)| *address).zip(0..).collect();
 
     let mut lists = Lists {
         index: &index,
         size: settings.maglev_size,
         entries: Vec::new(),
-        known: BTreeMap::new(),
-        tables: BTreeMap::new(),
+        known: FxHashMap::default(),
+        tables: FxHashMap::default(),
     };
     let mut ranges = Ranges::default();
     let records: Vec<abi::Frontend> =
@@ -118,15 +119,26 @@ pub fn key((ip, port, protocol): Address) -> ServiceKey {
     ServiceKey { address: bytes(ip), port, protocol, reserved: 0 }
 }
 
-/// Every backend once. Where services disagree about one, it is terminating only if all say so.
-fn backends(frontends: &[Frontend]) -> BTreeMap<Address, Backend> {
-    let mut out: BTreeMap<Address, Backend> = BTreeMap::new();
-    for b in frontends.iter().flat_map(|f| f.inside.iter().chain(&f.outside)) {
-        let there = out.entry(b.address).or_insert(*b);
-        there.terminating &= b.terminating;
-        there.local |= b.local;
-        there.node |= b.node;
+/// Every backend once, in order. Where services disagree about one, it is terminating only if all say so.
+fn backends(frontends: &[Frontend]) -> Vec<(Address, Backend)> {
+    let lists = frontends.iter().flat_map(|f| {
+        let outside = if f.outside == f.inside { &[][..] } else { &f.outside };
+        f.inside.iter().chain(outside)
+    });
+    let mut known: FxHashMap<Address, usize> = FxHashMap::default();
+    let mut out: Vec<(Address, Backend)> = Vec::new();
+    for b in lists {
+        let at = *known.entry(b.address).or_insert(out.len());
+        match out.get_mut(at) {
+            Some((_, there)) => {
+                there.terminating &= b.terminating;
+                there.local |= b.local;
+                there.node |= b.node;
+            }
+            None => out.push((b.address, *b)),
+        }
     }
+    out.sort_unstable_by_key(|(address, _)| *address);
     out
 }
 
@@ -147,7 +159,8 @@ fn record(
 ) -> abi::Frontend {
     let flag = |set: bool, bit: u32| if set { bit } else { 0 };
     let (inside_first, inside_count) = lists.list(&f.inside);
-    let (outside_first, outside_count) = lists.list(&f.outside);
+    let (outside_first, outside_count) =
+        if f.outside == f.inside { (inside_first, inside_count) } else { lists.list(&f.outside) };
     let denied = f.kind == Kind::ClusterIp;
     // One table is enough: who is elsewhere needs it most, since several nodes have to agree.
     let spread = if denied { &f.inside } else { &f.outside };
@@ -185,11 +198,11 @@ fn record(
 
 /// Lists of backends, each stored once.
 struct Lists<'i> {
-    index: &'i BTreeMap<Address, u32>,
+    index: &'i FxHashMap<Address, u32>,
     size: u32,
     entries: Vec<u32>,
-    known: BTreeMap<Vec<u32>, u32>,
-    tables: BTreeMap<Vec<u32>, u32>,
+    known: FxHashMap<Vec<u32>, u32>,
+    tables: FxHashMap<Vec<u32>, u32>,
 }
 
 impl Lists<'_> {

@@ -14,9 +14,11 @@ use portcullis_abi::{Section, header};
 use portcullis_sema::Universe;
 use portcullis_sema::policymap::PolicyMaps;
 use portcullis_sema::side::Evaluation;
+use portcullis_services::{NodeContext, Numbers, Services, Settings};
 use portcullis_tables::Cause;
 use portcullis_tables::{Image, build};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Write as _};
@@ -26,7 +28,7 @@ use std::path::Path;
 pub(crate) fn run(args: &CompileArgs, global: &Global) -> Result<Exit, Failure> {
     output::check_format(global, "compile", &[FormatName::Terminal, FormatName::Json])?;
     let path = global.output.as_deref();
-    if path.is_none() && !args.stats && args.policy_maps.is_none() {
+    if path.is_none() && !args.stats && args.policy_maps.is_none() && args.services.is_none() {
         return Err(Failure::new(
             "nobody said where the image goes",
             "add `-o policy.img`, or `--stats` to see what it would take",
@@ -77,6 +79,11 @@ pub(crate) fn run(args: &CompileArgs, global: &Global) -> Result<Exit, Failure> 
         write(path, |file| file.write_all(&built.bytes)).map_err(|e| unwritten(path, "-o", &e))?;
         let _ = writeln!(text, "{}: {} bytes", path.display(), built.bytes.len());
     }
+    if let Some(path) = &args.services {
+        let (image, said) = services(args, &side)?;
+        write(path, |file| file.write_all(&image)).map_err(|e| unwritten(path, "--services", &e))?;
+        let _ = writeln!(text, "{}: {} bytes, {said}", path.display(), image.len());
+    }
     let json = global.format == FormatName::Json;
     if args.stats && !json {
         text.push_str(&stats(&built.bytes));
@@ -110,6 +117,28 @@ pub(crate) fn run(args: &CompileArgs, global: &Global) -> Result<Exit, Failure> 
         output::stdout(&text);
     }
     Ok(Exit::Clean)
+}
+
+/// The service image of the node that is asked for, and what is in it.
+fn services(args: &CompileArgs, side: &Side<'_>) -> Result<(Vec<u8>, String), Failure> {
+    let all = Services::of(side.objects());
+    let name = args.node.as_deref().unwrap_or_default();
+    let mut node =
+        all.node(name).unwrap_or_else(|| NodeContext { name: name.into(), ..NodeContext::default() });
+    if !args.node_address.is_empty() {
+        node.addresses.clone_from(&args.node_address);
+    }
+    let resolved = portcullis_services::resolve(&all, &node);
+    let compiled = portcullis_services::compile(&resolved, &Numbers::default(), &Settings::default())
+        .map_err(|e| Failure::new(e.to_string(), "compile fewer services, or take Maglev from some"))?;
+    let backends: BTreeSet<_> = resolved
+        .frontends
+        .iter()
+        .flat_map(|f| f.inside.iter().chain(&f.outside))
+        .map(|b| b.address)
+        .collect();
+    let said = format!("{} frontends, {} backends", resolved.frontends.len(), backends.len());
+    Ok((compiled.image, said))
 }
 
 /// The endpoint groups that have a pod on a node.
