@@ -40,9 +40,11 @@ fn policy(who: &str) -> String {
 }
 
 fn service(spec: &str) -> String {
+    // Only services that have one may name a node port.
+    let port = if spec.contains("ClusterIP") { "" } else { "nodePort: 30080, " };
     format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{name: shop, namespace: lab}}\nspec:\n  clusterIP: 10.96.0.10\n  \
-         ports: [{{name: http, port: 80, targetPort: 8080, nodePort: 30080, protocol: TCP}}]\n  {spec}\n"
+         ports: [{{name: http, port: 80, targetPort: 8080, {port}protocol: TCP}}]\n  {spec}\n"
     )
 }
 
