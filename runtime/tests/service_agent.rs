@@ -178,6 +178,12 @@ fn connections_through_services_outlive_the_agent() {
     assert_eq!(v["generation"], before, "nothing has changed");
     assert!(echoes(&mut stream));
     assert!(echoes(&mut connect(&agent, SOON).unwrap()));
+    // Taken out, nothing is translated.
+    agent.kill();
+    let config = agent.config();
+    let out = agent.agent(&["detach", "--config", config.to_str().unwrap()]).output().unwrap();
+    assert!(String::from_utf8_lossy(&out.stdout).contains("detached from 3 interfaces"), "{out:?}");
+    until(&agent, "no service any more", refused);
 }
 
 #[test]

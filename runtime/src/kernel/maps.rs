@@ -341,9 +341,9 @@ impl Map {
     }
 }
 
-/// Interfaces in a pinned map of endpoints.
+/// Interfaces in a pinned map that has them as keys.
 pub(super) fn interfaces(path: &Path) -> Result<Vec<u32>, KernelError> {
-    let fd = sys::pinned(path).map_err(|e| KernelError::map("endpoints", "opened", e))?;
-    let map = Map::of(fd, "endpoints")?;
+    let fd = sys::pinned(path).map_err(|e| KernelError::map("interfaces", "opened", e))?;
+    let map = Map::of(fd, "interfaces")?;
     Ok(map.keys()?.iter().filter_map(|k| k.first_chunk().map(|b| u32::from_ne_bytes(*b))).collect())
 }

@@ -339,10 +339,12 @@ pub fn detach_all(folder: &Path) -> Result<usize, KernelError> {
         let path = path.to_owned();
         move |source| KernelError::Folder { path, source }
     };
-    let endpoints = folder.join("maps").join("endpoints");
     let mut interfaces = Vec::new();
-    if endpoints.exists() {
-        interfaces.extend(super::maps::interfaces(&endpoints)?);
+    for map in ["endpoints", "service_devices"] {
+        let path = folder.join("maps").join(map);
+        if path.exists() {
+            interfaces.extend(super::maps::interfaces(&path)?);
+        }
     }
     let links = folder.join("links");
     if links.exists() {
