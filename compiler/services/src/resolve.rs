@@ -184,7 +184,10 @@ fn health_check(
         return None;
     }
     let here: BTreeSet<IpAddr> = endpoints.iter().filter(|e| e.local && e.ready).map(|e| e.address).collect();
-    Some(HealthCheck { namespace: namespace.clone(), name: name.clone(), port, local_endpoints: here.len() })
+    // A pod of two families is one endpoint.
+    let v4 = here.iter().filter(|ip| ip.is_ipv4()).count();
+    let local_endpoints = v4.max(here.len() - v4);
+    Some(HealthCheck { namespace: namespace.clone(), name: name.clone(), port, local_endpoints })
 }
 
 /// A frontend, and what a diagnostic about it needs.

@@ -2,7 +2,6 @@
 
 use super::Context;
 use crate::universe::NodeId;
-use fixedbitset::FixedBitSet;
 use portcullis_front::ast::{PortValue, Protocol, ServicePort};
 use portcullis_ir::cluster::Service;
 use portcullis_ir::{L4, LabelSet};
@@ -21,13 +20,6 @@ impl Backends<'_> {
     /// `shop/web`.
     pub(super) fn name(&self) -> String {
         format!("{}/{}", self.service.namespace, self.service.name)
-    }
-
-    /// The groups as bits.
-    pub(super) fn bits(&self, len: usize) -> FixedBitSet {
-        let mut out = FixedBitSet::with_capacity(len);
-        out.extend(self.groups.iter().map(|g| g.index()));
-        out
     }
 }
 

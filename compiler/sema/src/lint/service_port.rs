@@ -68,10 +68,8 @@ pub(super) fn check(view: &View<'_>, out: &mut Vec<Diagnostic>) {
                 continue;
             }
             let meant = candidates.iter().find(|o| {
-                let own = services.get(o.service).map(|b| b.bits(universe.len()));
-                own.is_some_and(|own| {
-                    !own.is_disjoint(&receivers) && !takes(&rule.ports, *protocol, &o.inner)
-                })
+                let own = services.get(o.service).map_or(&[][..], |b| &b.groups);
+                own.iter().any(|g| receivers.contains(g.index())) && !takes(&rule.ports, *protocol, &o.inner)
             });
             let (Some(o), Some(policy)) = (meant, cx.policies.policy(rule.policy)) else { continue };
             let Some(b) = services.get(o.service) else { continue };
