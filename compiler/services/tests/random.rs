@@ -243,7 +243,7 @@ fn asked(image: &Image<'_>, to: (IpAddr, u16, u8), outside: bool, client: IpAddr
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_image_says_what_a_slow_reading_of_the_objects_says(world in world(), maglev: bool) {
