@@ -17,6 +17,7 @@ modules=(drivers/net/veth net/sched/cls_bpf net/sched/sch_ingress)
 checks=(
     "attach attach"
     "verdicts kernel_agrees the_kernel_gives_every_verdict_written_by_hand"
+    "services service_packets"
 )
 
 for tool in apt-get dpkg qemu-system-x86_64 ip nsenter ping python3 strip xz; do
