@@ -19,7 +19,7 @@
  */
 
 #include "include/reject.h"
-#include "include/service_image.h"
+#include "include/service_choice.h"
 #include "include/service_maps.h"
 #include "include/translate.h"
 
@@ -38,20 +38,6 @@ struct {
 	__uint(key_size, sizeof(struct flow_key));
 	__uint(value_size, sizeof(struct service_flow));
 } service_flows SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 65536);
-	__uint(key_size, sizeof(struct service_client));
-	__uint(value_size, sizeof(struct service_choice));
-} service_clients SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 256);
-	__uint(key_size, 4);
-	__uint(value_size, sizeof(struct service_device_value));
-} service_devices SEC(".maps");
 
 /* What one packet takes, more than the stack has. No two packets are handled by a processor at once. */
 struct work {
@@ -73,20 +59,8 @@ struct {
 
 INLINE int dropped(const __u8 *image, __u8 direction, __u8 reason)
 {
-	struct drop_key why __attribute__((aligned(8))) = {};
-	__u64 one = 1;
-	__u64 *n;
-
-	if (image)
-		why.generation = *(const __u64 *)(image + SERVICES_GENERATION);
-	why.reason = reason;
-	why.direction = direction;
 	count(COUNT_DROPPED + direction);
-	n = bpf_map_lookup_elem(&drops, &why);
-	if (n)
-		*n += 1;
-	else
-		bpf_map_update_elem(&drops, &why, &one, BPF_ANY);
+	count_drop(image, direction, reason);
 	return TC_ACT_SHOT;
 }
 
@@ -209,15 +183,6 @@ INLINE int has_ports(const struct packet *p)
 	return p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP || p->protocol == IPPROTO_SCTP;
 }
 
-/* An address among ranges, or a backend among those of a list. */
-struct among {
-	const __u8 *image;
-	const __u8 *address;
-	__u32 first;
-	__u32 wanted;
-	__u32 found;
-};
-
 static long in_range(__u32 i, struct among *a)
 {
 	if (!service_range_holds(a->image, services_mask, a->first + i, a->address))
@@ -226,37 +191,10 @@ static long in_range(__u32 i, struct among *a)
 	return 1;
 }
 
-static long in_list(__u32 i, struct among *a)
-{
-	__u32 at = SERVICES_FIELD(a->image, SERVICES_LIST_AT) + (a->first + i) * 4;
-	const struct service_backend *b =
-		service_backend_at(a->image, services_mask, services_at32(a->image, services_mask, at));
-
-	if (b->id != a->wanted)
-		return 0;
-	a->found = 1;
-	return 1;
-}
-
-/* The backend that a client keeps, while it is among those that may be chosen. */
-INLINE const struct service_backend *kept(const __u8 *image, const struct service_frontend *f,
-					  struct service_client *client, __u64 now)
-{
-	struct service_choice *choice = bpf_map_lookup_elem(&service_clients, client);
-	struct among among = { .image = image, .first = f->outside_first };
-
-	if (!choice || now - choice->used > (__u64)f->affinity_seconds * 1000000000)
-		return NULL;
-	among.wanted = choice->backend;
-	bpf_loop(f->outside_count, in_list, &among, 0);
-	return among.found ? service_backend_by_id(image, services_mask, among.wanted) : NULL;
-}
-
 INLINE const struct service_backend *choose(const __u8 *image, const struct service_frontend *f,
 					    const struct packet *p, __u64 now)
 {
 	struct service_client client = {};
-	struct service_choice choice = {};
 	const struct service_backend *b = NULL;
 	struct service_key flow __attribute__((aligned(8))) = {};
 	__u32 hash;
@@ -264,7 +202,7 @@ INLINE const struct service_backend *choose(const __u8 *image, const struct serv
 	copy16(client.address, p->source);
 	client.service = f->service;
 	if (f->flags & FRONTEND_AFFINITY)
-		b = kept(image, f, &client, now);
+		b = kept(image, f, 1, &client, now);
 	if (!b) {
 		/* Of the client alone where it keeps its backend: every node chooses alike then. */
 		copy16(flow.address, p->source);
@@ -275,11 +213,8 @@ INLINE const struct service_backend *choose(const __u8 *image, const struct serv
 		hash = f->flags & FRONTEND_MAGLEV_OUTSIDE ? service_hash(&flow, f->service) : bpf_get_prandom_u32();
 		b = service_choose(image, services_mask, f, 1, hash);
 	}
-	if (b && f->flags & FRONTEND_AFFINITY) {
-		choice.used = now;
-		choice.backend = b->id;
-		bpf_map_update_elem(&service_clients, &client, &choice, BPF_ANY);
-	}
+	if (b && f->flags & FRONTEND_AFFINITY)
+		keeps(&client, b, now);
 	return b;
 }
 

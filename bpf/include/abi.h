@@ -96,6 +96,8 @@
 #define SERVICE_KIND_LOAD_BALANCER 3
 #define SERVICE_KIND_EXTERNAL_IP 4
 #define SERVICE_KIND_HOST_PORT 5
+#define SOCKET_FORWARD 0
+#define SOCKET_BACK 1
 #define SERVICE_FLOW_SOURCE 256
 #define FRONTEND_AFFINITY 1
 #define FRONTEND_EXTERNAL_LOCAL 2
@@ -566,3 +568,49 @@ struct service_device_value {
 _Static_assert(sizeof(struct service_device_value) == 32, "size of service_device_value");
 _Static_assert(__builtin_offsetof(struct service_device_value, v4) == 0, "v4");
 _Static_assert(__builtin_offsetof(struct service_device_value, v6) == 16, "v6");
+
+/* Key of `service_sockets`. */
+struct service_socket_key {
+	/* The socket's cookie, which the kernel gives once. */
+	__u64 cookie;
+	/* The frontend, or the backend, by `way`. */
+	__u8 address[16];
+	/* Its port, in the machine's order of bytes. */
+	__u16 port;
+	/* 6 TCP, 17 UDP. */
+	__u8 protocol;
+	/* A `SOCKET_`. */
+	__u8 way;
+	/* Zero. */
+	__u32 reserved;
+};
+_Static_assert(sizeof(struct service_socket_key) == 32, "size of service_socket_key");
+_Static_assert(__builtin_offsetof(struct service_socket_key, cookie) == 0, "cookie");
+_Static_assert(__builtin_offsetof(struct service_socket_key, address) == 8, "address");
+_Static_assert(__builtin_offsetof(struct service_socket_key, port) == 24, "port");
+_Static_assert(__builtin_offsetof(struct service_socket_key, protocol) == 26, "protocol");
+_Static_assert(__builtin_offsetof(struct service_socket_key, way) == 27, "way");
+_Static_assert(__builtin_offsetof(struct service_socket_key, reserved) == 28, "reserved");
+
+/* Value of `service_sockets`: what the socket's address becomes, and by whose doing. */
+struct service_socket_peer {
+	/* The backend, or the frontend, by the key's `way`. */
+	__u8 address[16];
+	/* Its port, in the machine's order of bytes. */
+	__u16 port;
+	/* Zero. */
+	__u16 reserved;
+	/* Stable number of the service and its port. */
+	__u32 service;
+	/* Stable number of the backend. */
+	__u32 backend;
+	/* Zero. */
+	__u32 reserved2;
+};
+_Static_assert(sizeof(struct service_socket_peer) == 32, "size of service_socket_peer");
+_Static_assert(__builtin_offsetof(struct service_socket_peer, address) == 0, "address");
+_Static_assert(__builtin_offsetof(struct service_socket_peer, port) == 16, "port");
+_Static_assert(__builtin_offsetof(struct service_socket_peer, reserved) == 18, "reserved");
+_Static_assert(__builtin_offsetof(struct service_socket_peer, service) == 20, "service");
+_Static_assert(__builtin_offsetof(struct service_socket_peer, backend) == 24, "backend");
+_Static_assert(__builtin_offsetof(struct service_socket_peer, reserved2) == 28, "reserved2");

@@ -71,6 +71,30 @@ struct __sk_buff {
 	__u32 ifindex;
 };
 
+/* A call of a socket with an address. Addresses and ports are in the network's order of bytes. */
+struct bpf_sock_addr {
+	__u32 user_family;
+	__u32 user_ip4;
+	__u32 user_ip6[4];
+	__u32 user_port;
+	__u32 family;
+	__u32 type;
+	__u32 protocol;
+};
+
+/* A socket that has just been bound. The address is in the network's order, the port in the machine's. */
+struct bpf_sock {
+	__u32 bound_dev_if;
+	__u32 family;
+	__u32 type;
+	__u32 protocol;
+	__u32 mark;
+	__u32 priority;
+	__u32 src_ip4;
+	__u32 src_ip6[4];
+	__u32 src_port;
+};
+
 static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
 static long (*bpf_map_update_elem)(void *map, const void *key, const void *value, __u64 flags) = (void *)2;
 static long (*bpf_map_delete_elem)(void *map, const void *key) = (void *)3;
@@ -86,6 +110,9 @@ static long (*bpf_redirect)(__u32 ifindex, __u64 flags) = (void *)23;
 static __s64 (*bpf_csum_diff)(const void *from, __u32 from_size, const void *to, __u32 to_size, __u32 seed) = (void *)28;
 static long (*bpf_skb_change_tail)(void *skb, __u32 len, __u64 flags) = (void *)38;
 static __u64 (*bpf_ktime_get_coarse_ns)(void) = (void *)160;
+static __u64 (*bpf_get_socket_cookie)(void *context) = (void *)46;
+static __u64 (*bpf_get_netns_cookie)(void *context) = (void *)122;
+static int (*bpf_set_retval)(int retval) = (void *)187;
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "the table image is little-endian, and so are these programs"
@@ -116,6 +143,13 @@ enum {
 	IPPROTO_NONE = 59,
 	IPPROTO_DSTOPTS = 60,
 	IPPROTO_SCTP = 132,
+	IPPROTO_MPTCP = 262,
+};
+
+enum {
+	EADDRINUSE = 98,
+	ECONNREFUSED = 111,
+	EHOSTUNREACH = 113,
 };
 
 enum {

@@ -55,7 +55,7 @@ pub struct Config {
     /// Address of the metrics page; there is none if absent. Loopback, unless it is meant to be seen.
     #[serde(default)]
     pub metrics: Option<SocketAddr>,
-    /// Translation of services for who is elsewhere; none if absent.
+    /// Translation of services; none if absent.
     #[serde(default)]
     pub services: Option<ServicesConfig>,
     /// Sizes of the kernel's maps.
@@ -63,8 +63,8 @@ pub struct Config {
     pub sizes: SizesConfig,
 }
 
-/// Translation of services at the node's devices.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+/// Translation of services at the node's devices and at the sockets of its pods.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ServicesConfig {
     /// Devices to the outside; those with a default route if there is none.
@@ -75,6 +75,23 @@ pub struct ServicesConfig {
     pub zone: Option<String>,
     /// Choose by Maglev where a service does not say how, not by chance.
     pub maglev: bool,
+    /// Translate at the sockets of this node's processes. Without it something else must do that.
+    pub sockets: bool,
+    /// The cgroup of those processes; the root of the first cgroup2 that is mounted if absent.
+    pub cgroup: Option<PathBuf>,
+}
+
+impl Default for ServicesConfig {
+    fn default() -> Self {
+        Self {
+            devices: Vec::new(),
+            addresses: Vec::new(),
+            zone: None,
+            maglev: false,
+            sockets: true,
+            cgroup: None,
+        }
+    }
 }
 
 /// One pod of this node.
@@ -226,6 +243,9 @@ impl Config {
             *p = base.join(&*p);
         }
         config.state = base.join(&config.state);
+        if let Some(cgroup) = config.services.as_mut().and_then(|s| s.cgroup.as_mut()) {
+            *cgroup = base.join(&*cgroup);
+        }
         Ok(config)
     }
 

@@ -85,8 +85,9 @@ fn services(node: &Node) -> Value {
         "frontends": services.frontends(),
         "devices": devices,
         "healthChecks": checks,
-        // Clients on the node itself are translated at their sockets, which this agent does not do.
+        // From outside; at sockets the cluster's addresses come with them.
         "features": ["NodePort", "LoadBalancer", "externalIPs", "hostPort"],
+        "sockets": services.cgroup().map(|path| json!({"cgroup": path, "features": ["ClusterIP", "NodePort", "LoadBalancer", "externalIPs", "hostPort"]})),
     })
 }
 
@@ -205,6 +206,10 @@ pub fn text(v: &Value, verbose: bool) -> String {
             features.join(", "),
             if names.is_empty() { "no device".to_owned() } else { names.join(", ") }
         );
+        let _ = match services.get("sockets").and_then(|s| s.get("cgroup")).and_then(Value::as_str) {
+            Some(cgroup) => writeln!(out, "          for this node's processes at their sockets, all below {cgroup}"),
+            None => writeln!(out, "          not for this node's own processes: nothing is translated at sockets"),
+        };
     }
     let drops = list("drops");
     let shown = if verbose { drops.len() } else { 5 };

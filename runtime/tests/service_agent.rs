@@ -21,7 +21,7 @@ const NEVER: Duration = Duration::from_millis(400);
 fn agent(name: &str) -> Option<Agent> {
     let mut out = Agent::new(name, &["web", "api", "client"])?;
     out.configure(
-        "cluster: [cluster]\nservices: {devices: [v-client], addresses: [10.77.0.1, \"fd77::1\"]}\n",
+        "cluster: [cluster]\nservices: {devices: [v-client], addresses: [10.77.0.1, \"fd77::1\"], sockets: false}\n",
     );
     let pods: Vec<_> = out.lab.pods().iter().filter(|p| p.name != "client").cloned().collect();
     out.write_config_of(&pods, &|pod| format!("{{app: {pod}}}"));

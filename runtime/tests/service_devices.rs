@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use support::agent::Agent;
+use support::teller::{Teller, any, ask_tcp, ask_udp, tell};
 use support::{Machine, small};
 
 const TCP: u8 = 6;
@@ -100,36 +101,8 @@ impl Node {
     }
 
     /// A server that tells each client who it is and how it sees the client.
-    fn serve(&self, who: &'static str, v6: bool, port: u16) -> Server {
-        let at = self.at(who, v6, port);
-        // A child that another test starts has a copy of an earlier server's sockets until it runs its program.
-        let bind = || {
-            for _ in 0..50 {
-                match (TcpListener::bind(at), UdpSocket::bind(at)) {
-                    (Ok(tcp), Ok(udp)) => return Ok((tcp, udp)),
-                    _ => thread::sleep(Duration::from_millis(20)),
-                }
-            }
-            Ok((TcpListener::bind(at)?, UdpSocket::bind(at)?))
-        };
-        let (tcp, udp) = self.lab.inside(&self.lab.namespace(who), bind).unwrap();
-        tcp.set_nonblocking(true).unwrap();
-        udp.set_nonblocking(true).unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
-        let seen = Arc::clone(&stop);
-        let thread = thread::spawn(move || {
-            while !seen.load(Ordering::Relaxed) {
-                if let Ok((mut stream, from)) = tcp.accept() {
-                    let _ = stream.write_all(format!("{who} {from}").as_bytes());
-                }
-                let mut buffer = [0; 4096];
-                if let Ok((_, from)) = udp.recv_from(&mut buffer) {
-                    let _ = udp.send_to(format!("{who} {from}").as_bytes(), from);
-                }
-                thread::sleep(Duration::from_millis(1));
-            }
-        });
-        Server { stop, thread: Some(thread) }
+    fn serve(&self, who: &str, v6: bool, port: u16) -> Teller {
+        tell(&self.lab, &self.lab.namespace(who), who, self.at(who, v6, port))
     }
 
     /// Who answers, and what address it saw.
@@ -141,14 +114,8 @@ impl Node {
         patience: Duration,
     ) -> io::Result<(String, IpAddr)> {
         let said = self.lab.inside(&self.lab.namespace(from), move || match protocol {
-            TCP => {
-                let mut stream = TcpStream::connect_timeout(&to, patience)?;
-                stream.set_read_timeout(Some(patience))?;
-                let mut text = String::new();
-                stream.read_to_string(&mut text)?;
-                Ok(text)
-            }
-            _ => ask_by_udp(&UdpSocket::bind(any(to))?, to, patience),
+            TCP => ask_tcp(to, patience),
+            _ => ask_udp(&UdpSocket::bind(any(to))?, to, patience),
         })?;
         let (who, address) = said.split_once(' ').unwrap();
         Ok((who.to_owned(), address.parse::<SocketAddr>().unwrap().ip()))
@@ -169,32 +136,6 @@ impl Node {
         let e = self.ask(from, protocol, to, SOON).unwrap_err();
         assert_eq!(e.kind(), io::ErrorKind::ConnectionRefused, "{protocol} {to}: {e}");
         assert!(begun.elapsed() < SOON / 2);
-    }
-}
-
-fn any(to: SocketAddr) -> SocketAddr {
-    if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() }
-}
-
-fn ask_by_udp(socket: &UdpSocket, to: SocketAddr, patience: Duration) -> io::Result<String> {
-    socket.set_read_timeout(Some(patience))?;
-    // Connected, so that errors come back to it.
-    socket.connect(to)?;
-    socket.send(b"hello")?;
-    let mut buffer = [0; 4096];
-    let n = socket.recv(&mut buffer)?;
-    Ok(String::from_utf8_lossy(&buffer[..n]).into_owned())
-}
-
-struct Server {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        let _ = self.thread.take().unwrap().join();
     }
 }
 
@@ -384,7 +325,7 @@ fn should_preserve_udp_traffic_when_the_server_pod_cycles_for_a_node_port_servic
         for who in ["web", "api", "web"] {
             let _server = n.serve(who, v6, 8080);
             n.set(&[Front::new(at, UDP, &[(n.at(who, v6, 8080), LOCAL)])]);
-            let said = ask_by_udp(&socket, at, SOON).unwrap();
+            let said = ask_udp(&socket, at, SOON).unwrap();
             answered.push(said.split(' ').next().unwrap().to_owned());
         }
         assert_eq!(answered, ["web", "api", "web"]);

@@ -7,7 +7,7 @@ use alloc::string::String;
 use core::fmt::Write as _;
 
 /// Every record.
-pub const RECORDS: [Description; 23] = [
+pub const RECORDS: [Description; 25] = [
     maps::Meta::DESCRIPTION,
     maps::Active::DESCRIPTION,
     maps::AddressKey::DESCRIPTION,
@@ -31,6 +31,8 @@ pub const RECORDS: [Description; 23] = [
     services::ServiceClient::DESCRIPTION,
     services::ServiceChoice::DESCRIPTION,
     services::ServiceDevice::DESCRIPTION,
+    services::SocketKey::DESCRIPTION,
+    services::SocketPeer::DESCRIPTION,
 ];
 
 /// Names and values of every constant that the programs use.
@@ -139,6 +141,8 @@ fn service_constants() -> impl Iterator<Item = (&'static str, u64)> {
         ("SERVICE_KIND_LOAD_BALANCER", u64::from(kind::LOAD_BALANCER)),
         ("SERVICE_KIND_EXTERNAL_IP", u64::from(kind::EXTERNAL_IP)),
         ("SERVICE_KIND_HOST_PORT", u64::from(kind::HOST_PORT)),
+        ("SOCKET_FORWARD", u64::from(services::SOCKET_FORWARD)),
+        ("SOCKET_BACK", u64::from(services::SOCKET_BACK)),
         ("SERVICE_FLOW_SOURCE", u64::from(services::SERVICE_FLOW_SOURCE)),
         ("FRONTEND_AFFINITY", u64::from(frontend::AFFINITY)),
         ("FRONTEND_EXTERNAL_LOCAL", u64::from(frontend::EXTERNAL_LOCAL)),

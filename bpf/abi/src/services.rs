@@ -189,6 +189,47 @@ record! {
     }
 }
 
+record! {
+    /// Key of `service_sockets`.
+    SocketKey, "service_socket_key" {
+        /// The socket's cookie, which the kernel gives once.
+        cookie: u64,
+        /// The frontend, or the backend, by `way`.
+        address: [u8; 16],
+        /// Its port, in the machine's order of bytes.
+        port: u16,
+        /// 6 TCP, 17 UDP.
+        protocol: u8,
+        /// A `SOCKET_`.
+        way: u8,
+        /// Zero.
+        reserved: u32,
+    }
+}
+
+record! {
+    /// Value of `service_sockets`: what the socket's address becomes, and by whose doing.
+    SocketPeer, "service_socket_peer" {
+        /// The backend, or the frontend, by the key's `way`.
+        address: [u8; 16],
+        /// Its port, in the machine's order of bytes.
+        port: u16,
+        /// Zero.
+        reserved: u16,
+        /// Stable number of the service and its port.
+        service: u32,
+        /// Stable number of the backend.
+        backend: u32,
+        /// Zero.
+        reserved2: u32,
+    }
+}
+
+/// `way` of a [`SocketKey`]: from a frontend to the backend that gets the socket's datagrams.
+pub const SOCKET_FORWARD: u8 = 0;
+/// `way` of a [`SocketKey`]: from a backend to the frontend as which the socket knows it.
+pub const SOCKET_BACK: u8 = 1;
+
 /// A flow whose source gets a port of the node's when it leaves.
 pub const SERVICE_FLOW_SOURCE: u32 = 256;
 

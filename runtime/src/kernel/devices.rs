@@ -10,8 +10,10 @@ use aya::programs::{ProgramError, SchedClassifier, TestRun as _, TestRunOptions}
 use aya::{Ebpf, EbpfLoader};
 use portcullis_abi::maps::{FlowKey, SLOTS};
 use portcullis_abi::services::{
-    HEADER_SIZE, MAGIC, ServiceChoice, ServiceClient, ServiceDevice, ServiceFlow, header,
+    HEADER_SIZE, MAGIC, SOCKET_FORWARD, ServiceChoice, ServiceClient, ServiceDevice, ServiceFlow, SocketKey,
+    SocketPeer, header,
 };
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -35,6 +37,8 @@ const DEVICES: u32 = 256;
 pub struct Services {
     images: Map,
     flows: Map,
+    clients: Map,
+    sockets: Map,
     devices: Map,
     slot: u32,
 }
@@ -74,11 +78,19 @@ impl Kernel {
         );
         let devices =
             spec("service_devices", map_type::HASH, 4, size::<{ ServiceDevice::SIZE }>(), DEVICES, 0);
-        // Only the programs use it; the pin keeps it.
-        maps::open(folder, slot, &clients, None)?;
+        let sockets = spec(
+            "service_sockets",
+            lru,
+            size::<{ SocketKey::SIZE }>(),
+            size::<{ SocketPeer::SIZE }>(),
+            self.sizes.conntrack,
+            0,
+        );
         Ok(Services {
             images: maps::open(folder, slot, &outer, Some(&image_spec(slot)))?,
             flows: maps::open(folder, slot, &flows, None)?,
+            clients: maps::open(folder, slot, &clients, None)?,
+            sockets: maps::open(folder, slot, &sockets, None)?,
             devices: maps::open(folder, slot, &devices, None)?,
             slot,
         })
@@ -134,6 +146,33 @@ impl Services {
         self.flows.remove(&key.to_bytes())
     }
 
+    /// Forgets what was said to backends that are gone, by their numbers: datagrams' flows and sockets, and
+    /// clients that keep their backend. Connections end as their backend does. How much was forgotten.
+    pub fn forget(&self, gone: &BTreeSet<u32>) -> Result<usize, KernelError> {
+        const UDP: u8 = 17;
+        let mut forgotten = 0;
+        for (key, flow) in self.flows()? {
+            if key.protocol == UDP && gone.contains(&flow.backend) && self.remove_flow(&key)? {
+                forgotten += 1;
+            }
+        }
+        for (key, peer) in self.sockets.entries()? {
+            let forward = SocketKey::from_bytes(&key).is_some_and(|k| k.way == SOCKET_FORWARD);
+            let backend = SocketPeer::from_bytes(&peer).map(|p| p.backend);
+            // The way back stays: what a backend said before it went may still be under way.
+            if forward && backend.is_some_and(|b| gone.contains(&b)) && self.sockets.remove(&key)? {
+                forgotten += 1;
+            }
+        }
+        for (key, choice) in self.clients.entries()? {
+            let backend = ServiceChoice::from_bytes(&choice).map(|c| c.backend);
+            if backend.is_some_and(|b| gone.contains(&b)) && self.clients.remove(&key)? {
+                forgotten += 1;
+            }
+        }
+        Ok(forgotten)
+    }
+
     /// Says which addresses of the node's the flows get that leave through an interface.
     pub fn set_device(
         &self,
@@ -144,6 +183,11 @@ impl Services {
         let bytes = |ip: Option<IpAddr>| ip.map(address_bytes).unwrap_or_default();
         let value = ServiceDevice { v4: bytes(v4.map(IpAddr::V4)), v6: bytes(v6.map(IpAddr::V6)) };
         self.devices.set(&ifindex.to_ne_bytes(), &value.to_bytes())
+    }
+
+    /// Says where node ports answer, for who would bind to one.
+    pub fn set_node(&self, v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>) -> Result<(), KernelError> {
+        self.set_device(0, v4, v6)
     }
 
     /// Forgets an interface; whether it was there.

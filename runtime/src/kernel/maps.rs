@@ -104,12 +104,43 @@ impl Map {
 
     /// Every element, by key.
     pub(crate) fn entries(&self) -> Result<Vec<Entry>, KernelError> {
+        if [map_type::HASH, map_type::LRU_HASH].contains(&self.info.map_type) {
+            return self.hash_entries();
+        }
         let mut out = Vec::new();
         for key in self.keys()? {
             if let Some(value) = self.get(&key)? {
                 out.push((key, value));
             }
         }
+        Ok(out)
+    }
+
+    /// Every element of a hash map, by key, many in one call. One that is put in meanwhile may be missing.
+    fn hash_entries(&self) -> Result<Vec<Entry>, KernelError> {
+        let failed = |e| KernelError::map(self.name, "read", e);
+        let mut out: Vec<Entry> = Vec::new();
+        let (mut from, mut room) = (None, 1024u32);
+        loop {
+            let mut keys = vec![0; self.key * room as usize];
+            let mut values = vec![0; self.value * room as usize];
+            let step = match sys::lookup_batch(&self.fd, from, &mut keys, &mut values, room) {
+                Ok(step) => step,
+                Err(e) if e.raw_os_error() == Some(libc::ENOSPC) && room < self.info.max_entries => {
+                    room *= 4;
+                    continue;
+                }
+                Err(e) => return Err(failed(e)),
+            };
+            let read = keys.chunks_exact(self.key).zip(values.chunks_exact(self.value));
+            out.extend(read.take(step.count).map(|(k, v)| (k.to_vec(), v.to_vec())));
+            from = step.next;
+            if from.is_none() {
+                break;
+            }
+        }
+        out.sort();
+        out.dedup_by(|a, b| a.0 == b.0);
         Ok(out)
     }
 

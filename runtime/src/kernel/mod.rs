@@ -9,12 +9,14 @@ mod maps;
 mod programs;
 mod ring;
 mod slots;
+mod sockets;
 pub(crate) mod sys;
 
 pub use devices::{DeviceHook, DevicePrograms, Services, services_slot_size};
 pub use maps::Sizes;
 pub use programs::{Attachment, Hook, Program, Programs, Settings, detach_all};
 pub use ring::Events;
+pub use sockets::{SocketPrograms, cgroup2};
 pub use slots::{Filled, Generation, address_bytes, address_of};
 
 use maps::Maps;

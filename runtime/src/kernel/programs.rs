@@ -191,16 +191,21 @@ impl Kernel {
 /// How often a program is given to the kernel that did not finish to look at it.
 const LOADS: u32 = 5;
 
-/// Loads a program. The kernel gives up with EAGAIN where a signal comes while it verifies.
+/// Loads a program.
 pub(super) fn load(program: &mut SchedClassifier) -> Result<(), KernelError> {
+    again(|| program.load())
+}
+
+/// Loads a program. The kernel gives up with EAGAIN where a signal comes while it verifies.
+pub(super) fn again(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), KernelError> {
     for _ in 1..LOADS {
-        match program.load() {
+        match load() {
             Err(ProgramError::LoadError { io_error, .. })
                 if io_error.raw_os_error() == Some(libc::EAGAIN) => {}
             done => return done.map_err(|e| failed("loaded", &chain(&e))),
         }
     }
-    program.load().map_err(|e| failed("loaded", &chain(&e)))
+    load().map_err(|e| failed("loaded", &chain(&e)))
 }
 
 fn classifier(object: &mut Ebpf, program: Program) -> Result<&mut SchedClassifier, KernelError> {
@@ -343,7 +348,8 @@ pub fn detach_all(folder: &Path) -> Result<usize, KernelError> {
     for map in ["endpoints", "service_devices"] {
         let path = folder.join("maps").join(map);
         if path.exists() {
-            interfaces.extend(super::maps::interfaces(&path)?);
+            // Number 0 is no interface.
+        interfaces.extend(super::maps::interfaces(&path)?.into_iter().filter(|i| *i != 0));
         }
     }
     let links = folder.join("links");

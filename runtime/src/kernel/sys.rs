@@ -40,6 +40,8 @@ mod command {
     pub(super) const MAP_FD_BY_ID: i32 = 14;
     pub(super) const OBJ_INFO: i32 = 15;
     pub(super) const PROG_QUERY: i32 = 16;
+    pub(super) const MAP_LOOKUP_BATCH: i32 = 24;
+    pub(super) const LINK_UPDATE: i32 = 29;
     pub(super) const LINK_DETACH: i32 = 34;
 }
 
@@ -114,6 +116,26 @@ struct AtHook {
     ids: u64,
     count: u32,
     reserved: u32,
+}
+
+#[repr(C)]
+struct Update {
+    link_fd: u32,
+    new_prog_fd: u32,
+    flags: u32,
+    old_prog_fd: u32,
+}
+
+#[repr(C)]
+struct Batch {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
 }
 
 #[repr(C)]
@@ -228,6 +250,53 @@ pub(super) fn detach_link(fd: &OwnedFd) -> io::Result<()> {
     let mut attr = ById { id: raw(fd), next_id: 0, open_flags: 0 };
     // SAFETY: the attributes hold no pointer.
     unsafe { bpf(command::LINK_DETACH, &mut attr) }.map(drop)
+}
+
+/// Puts a program in the place of the one that a link has.
+pub(super) fn update_link(link: &OwnedFd, program: &impl AsFd) -> io::Result<()> {
+    let mut attr = Update { link_fd: raw(link), new_prog_fd: raw(program), flags: 0, old_prog_fd: 0 };
+    // SAFETY: the attributes hold no pointer.
+    unsafe { bpf(command::LINK_UPDATE, &mut attr) }.map(drop)
+}
+
+/// What a step through a hash map gave.
+#[derive(Debug)]
+pub(super) struct Step {
+    /// Elements that were read.
+    pub(super) count: usize,
+    /// Where the next step begins; `None` after the last.
+    pub(super) next: Option<u32>,
+}
+
+/// Reads many elements of a hash map at once, from where an earlier step ended. `ENOSPC`: there is no room for
+/// the next bucket's elements.
+pub(super) fn lookup_batch(
+    fd: &impl AsFd,
+    from: Option<u32>,
+    keys: &mut [u8],
+    values: &mut [u8],
+    count: u32,
+) -> io::Result<Step> {
+    let (from, mut next) = (from, 0u32);
+    let mut attr = Batch {
+        in_batch: from.as_ref().map_or(0, |f| ptr::from_ref(f).addr() as u64),
+        out_batch: ptr::from_mut(&mut next).addr() as u64,
+        keys: keys.as_mut_ptr().addr() as u64,
+        values: values.as_mut_ptr().addr() as u64,
+        count,
+        map_fd: raw(fd),
+        elem_flags: 0,
+        flags: 0,
+    };
+    // SAFETY: the kernel reads and writes one number of a batch each, and writes at most `count` keys and
+    // values, for which the caller, [`super::maps::Map`], has made room.
+    let done = unsafe { bpf(command::MAP_LOOKUP_BATCH, &mut attr) };
+    let count = attr.count as usize;
+    match done {
+        Ok(_) => Ok(Step { count, next: Some(next) }),
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(Step { count, next: None }),
+        Err(e) => Err(e),
+    }
 }
 
 /// The map of that id.

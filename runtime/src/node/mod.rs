@@ -237,7 +237,7 @@ impl Node {
         let compile = begun.elapsed();
         if !services_change && self.unchanged(&candidate, back.as_ref()) {
             self.bind(&candidate, &seen, &numbers)?;
-            self.attach_services();
+            self.settle_services();
             return Ok(());
         }
         let image = Image::parse(&candidate.image).map_err(KernelError::from)?;
@@ -265,17 +265,17 @@ impl Node {
         self.next += 1;
         self.current = Some(record);
         self.bind(&candidate, &seen, &numbers)?;
-        self.attach_services();
+        self.settle_services();
         self.free_numbers(&candidate)?;
         Ok(())
     }
 
     /// The generation is in use already: what fails here is a problem, and no reason to refuse it.
-    fn attach_services(&mut self) {
+    fn settle_services(&mut self) {
         if let Some(services) = &mut self.services
-            && let Err(e) = services.attach(&self.kernel, &self.config, &mut self.problems)
+            && let Err(e) = services.settle(&self.kernel, &self.config, &mut self.problems)
         {
-            self.problems.push(format!("services are not translated at every device: {e}"));
+            self.problems.push(format!("services are not translated everywhere: {e}"));
         }
     }
 

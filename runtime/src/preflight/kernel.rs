@@ -137,7 +137,7 @@ pub(super) fn mounts(given: Option<&Path>) -> (Vec<Check>, Option<PathBuf>) {
             "`mount -t bpf bpf /sys/fs/bpf` on the node, and give it to the agent's container",
         ),
     };
-    let found = given.map(Path::to_owned).or_else(cgroup2);
+    let found = given.map(Path::to_owned).or_else(crate::kernel::cgroup2);
     let about = "cgroup2";
     let group = match &found {
         Some(path) if path.join("cgroup.controllers").exists() => {
@@ -157,15 +157,4 @@ pub(super) fn mounts(given: Option<&Path>) -> (Vec<Check>, Option<PathBuf>) {
         ),
     };
     (vec![bpffs, group], found.filter(|p| p.exists()))
-}
-
-/// The first mount of cgroup2.
-fn cgroup2() -> Option<PathBuf> {
-    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
-    mounts.lines().find_map(|line| {
-        let mut fields = line.split(' ').skip(1);
-        let (at, kind) = (fields.next()?, fields.next()?);
-        // Blanks in a path are written as `\040`.
-        (kind == "cgroup2").then(|| PathBuf::from(at.replace("\\040", " ")))
-    })
 }

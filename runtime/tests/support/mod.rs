@@ -6,6 +6,7 @@
 pub(crate) mod agent;
 pub(crate) mod packets;
 pub(crate) mod scene;
+pub(crate) mod teller;
 
 use portcullis_abi::maps::{AddressValue, EndpointValue};
 use portcullis_agent::kernel::{self, Generation, Kernel, Program, Programs, Settings, Sizes};
