@@ -17,6 +17,7 @@
 
 #include "include/conntrack.h"
 #include "include/image.h"
+#include "include/stamp.h"
 
 char LICENSE[] SEC("license") = "Apache-2.0";
 
@@ -177,6 +178,7 @@ INLINE int enforce(struct __sk_buff *skb, struct context *c)
 	const __u8 *image;
 	__u8 verdict = VERDICT_FORWARDED;
 	__u32 zero = 0;
+	__u32 now;
 	__u32 slot;
 	int failed;
 
@@ -184,10 +186,17 @@ INLINE int enforce(struct __sk_buff *skb, struct context *c)
 	if (!current)
 		return drop(skb, c, DROP_NO_POLICY);
 	/* Once: whatever else this packet asks, it asks of one generation. */
-	slot = *(volatile __u32 *)&current->slot;
+	now = *(volatile __u32 *)&current->slot;
+	slot = stamped_slot(skb, now);
 	image = image_of(slot);
+	if (slot != now && (!image || !is_stamped(skb, generation_of(image)))) {
+		slot = now;
+		image = image_of(slot);
+	}
 	if (!image)
 		return drop(skb, c, DROP_NO_POLICY);
+	if (c->direction == EGRESS)
+		stamp(skb, slot, generation_of(image));
 	c->peer = identity_of(other, slot);
 	decide(image, c->endpoint, c->direction, c->peer, &c->packet, &c->decision);
 	if (c->decision.failed)

@@ -21,6 +21,7 @@
 #include "include/reject.h"
 #include "include/service_choice.h"
 #include "include/service_maps.h"
+#include "include/stamp.h"
 #include "include/translate.h"
 
 char LICENSE[] SEC("license") = "Apache-2.0";
@@ -284,6 +285,7 @@ INLINE int comes_in(struct __sk_buff *skb, __u32 l3)
 	struct work *w;
 	__u64 now = bpf_ktime_get_coarse_ns();
 	__u32 zero = 0;
+	__u32 slot;
 	int failed;
 
 	w = bpf_map_lookup_elem(&service_work, &zero);
@@ -296,8 +298,11 @@ INLINE int comes_in(struct __sk_buff *skb, __u32 l3)
 	current = bpf_map_lookup_elem(&active, &zero);
 	if (!current)
 		return TC_ACT_UNSPEC;
-	/* Once, as policy does: both are of one generation. */
-	image = services_of(*(volatile __u32 *)&current->slot);
+	/* Once; policy asks the same generation, whatever decides when the packet comes there. */
+	slot = *(volatile __u32 *)&current->slot;
+	image = services_of(slot);
+	if (image)
+		stamp(skb, slot, *(const __u64 *)(image + SERVICES_GENERATION));
 	key_of(&w->key, &w->packet, INGRESS);
 	flow = service_flow_at(&w->key, now);
 	if (flow && (!image || goes_on(flow, &w->packet, image))) {

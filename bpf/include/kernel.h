@@ -69,6 +69,7 @@ struct __sk_buff {
 	__u32 priority;
 	__u32 ingress_ifindex;
 	__u32 ifindex;
+	__u32 tc_index;
 };
 
 /* A call of a socket with an address. Addresses and ports are in the network's order of bytes. */

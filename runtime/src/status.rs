@@ -207,8 +207,12 @@ pub fn text(v: &Value, verbose: bool) -> String {
             if names.is_empty() { "no device".to_owned() } else { names.join(", ") }
         );
         let _ = match services.get("sockets").and_then(|s| s.get("cgroup")).and_then(Value::as_str) {
-            Some(cgroup) => writeln!(out, "          for this node's processes at their sockets, all below {cgroup}"),
-            None => writeln!(out, "          not for this node's own processes: nothing is translated at sockets"),
+            Some(cgroup) => {
+                writeln!(out, "          for this node's processes at their sockets, all below {cgroup}")
+            }
+            None => {
+                writeln!(out, "          not for this node's own processes: nothing is translated at sockets")
+            }
         };
     }
     let drops = list("drops");

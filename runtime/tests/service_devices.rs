@@ -13,10 +13,9 @@ use portcullis_agent::links::links;
 use service_image::{Front, image};
 use std::collections::BTreeSet;
 use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 use support::agent::Agent;
 use support::teller::{Teller, any, ask_tcp, ask_udp, tell};
@@ -418,4 +417,86 @@ fn policy_is_checked_on_the_translated_address_and_port() {
     assert_eq!(n.answer("client", TCP, allowed).0, "web");
     n.is_silent("client", TCP, denied);
     n.is_silent("far", TCP, allowed);
+}
+
+/// Two generations that take turns: in one the service goes to `web`, which alone may be reached, in the other to
+/// `api`, which alone may be reached then. A packet of which the service and the policy were not of one generation
+/// would be dropped.
+#[test]
+fn no_packet_sees_the_service_of_one_generation_and_the_policy_of_another() {
+    let Some(mut agent) = Agent::new("sdswap", &PODS) else { return };
+    let policy = |open: &str| {
+        let one = |pod: &str| {
+            let who = if pod == open { "client" } else { "nobody" };
+            format!(
+                "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: {pod}, namespace: lab}}\nspec: \
+                 {{podSelector: {{matchLabels: {{app: {pod}}}}}, ingress: [{{from: [{{podSelector: {{matchLabels: {{app: {who}}}}}}}]}}]}}\n"
+            )
+        };
+        format!("{}{}", one("web"), one("api"))
+    };
+    let folder = std::path::PathBuf::from(format!("/sys/fs/bpf/portcullis-t-{}-sdswap", std::process::id()));
+    let mut slots = Vec::new();
+    for (n, open) in [(1, "web"), (2, "api")] {
+        agent.policy("p.yaml", &policy(open));
+        if n == 1 {
+            agent.start();
+        }
+        agent.wait("a generation", |v| v["generation"].as_u64() == Some(n));
+        slots.push(Kernel::open(&folder, Sizes::default()).unwrap().active().unwrap().unwrap());
+    }
+    agent.kill();
+    let kernel = Kernel::open(&folder, Sizes::default()).unwrap();
+    let pods = Lab::new("pct-sd-unused2", &[]).unwrap();
+    let lab = std::mem::replace(&mut agent.lab, pods);
+    let n = on(lab, &kernel, slots[0]);
+    let front = |pod: &str| {
+        [false, true].map(|v6| Front::new(n.at("node", v6, 30_080), UDP, &[(n.at(pod, v6, 8080), LOCAL)]))
+    };
+    n.services.fill(slots[0], &image(&front("web"), 1)).unwrap();
+    n.services.fill(slots[1], &image(&front("api"), 2)).unwrap();
+    let serve = |pod: &str, v6| n.lab.udp_server(&n.lab.namespace(pod), n.at(pod, v6, 8080)).unwrap();
+    let _servers: Vec<_> =
+        ["web", "api"].map(|pod| [false, true].map(|v6| serve(pod, v6))).into_iter().collect();
+    let stop = AtomicBool::new(false);
+    let (mut flips, mut lost) = (0u64, 0u32);
+    let sent = packets();
+    thread::scope(|scope| {
+        let flipping = scope.spawn(|| {
+            let mut flips = 0u64;
+            while !stop.load(Ordering::Relaxed) {
+                kernel.flip(slots[(flips % 2) as usize]).unwrap();
+                flips += 1;
+                // So that a flip may come anywhere in a packet's way.
+                for _ in 0..(flips * 7919) % 400 {
+                    std::hint::spin_loop();
+                }
+            }
+            flips
+        });
+        lost = n
+            .lab
+            .inside(&n.lab.namespace("client"), || {
+                let mut lost = 0;
+                for at in 0..sent {
+                    let to = n.at("node", at % 2 == 1, 30_080);
+                    let socket = UdpSocket::bind(any(to))?;
+                    socket.set_read_timeout(Some(NEVER))?;
+                    socket.send_to(b"hello", to)?;
+                    lost += u32::from(socket.recv_from(&mut [0; 64]).is_err());
+                }
+                Ok(lost)
+            })
+            .unwrap();
+        stop.store(true, Ordering::Relaxed);
+        flips = flipping.join().unwrap();
+    });
+    println!("{sent} packets under {flips} flips, {lost} of two generations");
+    assert_eq!(lost, 0, "of {sent} packets under {flips} flips");
+    assert!(flips > sent);
+}
+
+/// Packets under flips; `PORTCULLIS_PACKETS` says how many.
+fn packets() -> u64 {
+    std::env::var("PORTCULLIS_PACKETS").ok().map_or(10_000, |n| n.parse().expect("a number of packets"))
 }

@@ -131,11 +131,8 @@ impl Shop {
         }
         out.push_str("  ports:\n");
         for (at, (name, port, protocol, target)) in self.ports.iter().enumerate() {
-            write!(
-                out,
-                "  - {{name: {name}, port: {port}, protocol: {protocol}, targetPort: {target}"
-            )
-            .unwrap();
+            write!(out, "  - {{name: {name}, port: {port}, protocol: {protocol}, targetPort: {target}")
+                .unwrap();
             if let Some(node) = self.node_port {
                 // Ports of one number for both protocols, as the first two have.
                 write!(out, ", nodePort: {}", usize::from(node) + at / 2).unwrap();
@@ -243,7 +240,14 @@ impl Scene {
     }
 
     /// Waits until an answer, or none, is as it should be.
-    fn until(&self, what: &str, from: &str, protocol: u8, to: SocketAddr, fits: impl Fn(&io::Result<String>) -> bool) {
+    fn until(
+        &self,
+        what: &str,
+        from: &str,
+        protocol: u8,
+        to: SocketAddr,
+        fits: impl Fn(&io::Result<String>) -> bool,
+    ) {
         let end = Instant::now() + PATIENCE;
         loop {
             let said = self.ask(from, protocol, to, NEVER);
@@ -251,7 +255,12 @@ impl Scene {
                 return;
             }
             let agent = &self.agent;
-            assert!(Instant::now() < end, "{what}, {protocol} {to}: {said:?}\n{}\n{:#}", agent.log(), agent.status());
+            assert!(
+                Instant::now() < end,
+                "{what}, {protocol} {to}: {said:?}\n{}\n{:#}",
+                agent.log(),
+                agent.status()
+            );
             thread::sleep(Duration::from_millis(30));
         }
     }
@@ -267,7 +276,12 @@ impl Scene {
                 return;
             }
             let agent = &self.agent;
-            assert!(Instant::now() < end, "{from} {protocol} {to}: {seen:?}\n{}\n{:#}", agent.log(), agent.status());
+            assert!(
+                Instant::now() < end,
+                "{from} {protocol} {to}: {seen:?}\n{}\n{:#}",
+                agent.log(),
+                agent.status()
+            );
             thread::sleep(Duration::from_millis(30));
         }
     }
@@ -520,7 +534,8 @@ fn should_be_able_to_preserve_udp_traffic_when_server_pod_cycles() {
     s.set(&Shop::new(&["web"]).node_port(""));
     s.agent.start();
     each(|v6, p| s.answered_by("shell", p, cluster_ip(v6, 80), &["web"]));
-    let ends = |v6| [("shell", cluster_ip(v6, 80)), ("shell", node_ip(v6, 30_080)), ("client", node_ip(v6, 30_080))];
+    let ends =
+        |v6| [("shell", cluster_ip(v6, 80)), ("shell", node_ip(v6, 30_080)), ("client", node_ip(v6, 30_080))];
     let mut sockets = Vec::new();
     for v6 in [false, true] {
         for (from, to) in ends(v6) {
@@ -599,7 +614,8 @@ fn should_implement_service_kubernetes_io_service_proxy_name() {
 }
 
 #[test]
-fn host_port_validates_that_there_is_no_conflict_between_pods_with_same_host_port_but_different_host_ip_and_protocol() {
+fn host_port_validates_that_there_is_no_conflict_between_pods_with_same_host_port_but_different_host_ip_and_protocol()
+ {
     let Some(mut s) = scene("hostport") else { return };
     let _servers = (s.serve("web", 8080), s.serve("api", 8080));
     let pod = |name: &str, protocol: &str| {
@@ -630,7 +646,8 @@ fn a_socket_knows_its_peer_as_the_service() {
     for v6 in [false, true] {
         let to = cluster_ip(v6, 80);
         s.answered_by("shell", TCP, to, &["web"]);
-        let peer = s.as_("shell", move || Ok(TcpStream::connect_timeout(&to, SOON)?.peer_addr()?.to_string()));
+        let peer =
+            s.as_("shell", move || Ok(TcpStream::connect_timeout(&to, SOON)?.peer_addr()?.to_string()));
         assert_eq!(peer.unwrap(), to.to_string());
         let peer = s.as_("shell", move || {
             let socket = UdpSocket::bind(any(to))?;
@@ -646,7 +663,8 @@ fn a_socket_knows_its_peer_as_the_service() {
             s.answered_by("shell", p, mapped, &["web"]);
         }
     });
-    let peer = s.as_("shell", move || Ok(TcpStream::connect_timeout(&mapped, SOON)?.peer_addr()?.to_string()));
+    let peer =
+        s.as_("shell", move || Ok(TcpStream::connect_timeout(&mapped, SOON)?.peer_addr()?.to_string()));
     assert_eq!(peer.unwrap(), mapped.to_string());
 }
 
@@ -657,7 +675,8 @@ fn nobody_on_the_node_takes_a_port_that_a_service_has() {
     s.set(&Shop::new(&["web"]).node_port(""));
     s.agent.start();
     each(|v6, p| s.answered_by("shell", p, node_ip(v6, 30_080), &["web"]));
-    let bind = |who: &str, at: SocketAddr| s.as_(who, move || Ok(TcpListener::bind(at)?.local_addr()?.to_string()));
+    let bind =
+        |who: &str, at: SocketAddr| s.as_(who, move || Ok(TcpListener::bind(at)?.local_addr()?.to_string()));
     for v6 in [false, true] {
         for at in [node_ip(v6, 30_080), (any(node_ip(v6, 0)).ip(), 30_080).into()] {
             let e = bind("node", at).unwrap_err();
@@ -726,7 +745,12 @@ fn a_rolling_restart_fails_no_new_connection() {
     });
     let failures = failures.into_inner().unwrap();
     let done = done.load(Ordering::Relaxed);
-    assert!(failures.is_empty(), "{} of {done} failed: {:?}", failures.len(), &failures[..failures.len().min(5)]);
+    assert!(
+        failures.is_empty(),
+        "{} of {done} failed: {:?}",
+        failures.len(),
+        &failures[..failures.len().min(5)]
+    );
     assert!(done >= CONNECTIONS, "{done} connections while {rolls} backends were replaced");
 }
 
@@ -752,7 +776,9 @@ fn connections_live_on_when_the_agent_is_killed_under_load() {
     };
     let ends: Vec<(&str, SocketAddr)> = [false, true]
         .into_iter()
-        .flat_map(|v6| [("shell", cluster_ip(v6, 80)), ("shell", node_ip(v6, 30_080)), ("client", node_ip(v6, 30_080))])
+        .flat_map(|v6| {
+            [("shell", cluster_ip(v6, 80)), ("shell", node_ip(v6, 30_080)), ("client", node_ip(v6, 30_080))]
+        })
         .collect();
     for (from, to) in &ends {
         let end = Instant::now() + PATIENCE;
@@ -798,11 +824,14 @@ fn services_and_policies_change_in_one_step() {
         };
         format!("{}{}", one(open, "shell"), one(other, "nobody"))
     };
-    let set = |s: &Scene, who: &'static str| s.cluster(&format!("{}{}", Shop::new(&[who]).text(s), policy(who)));
+    let set =
+        |s: &Scene, who: &'static str| s.cluster(&format!("{}{}", Shop::new(&[who]).text(s), policy(who)));
     s.agent.policy("none.yaml", "# Policies and services are in one file of the cluster's.\n");
     fs::write(
         s.agent.config(),
-        fs::read_to_string(s.agent.config()).unwrap().replace("policies: [policies]", "policies: [policies, cluster]"),
+        fs::read_to_string(s.agent.config())
+            .unwrap()
+            .replace("policies: [policies]", "policies: [policies, cluster]"),
     )
     .unwrap();
     set(&s, "web");
@@ -832,13 +861,19 @@ fn services_and_policies_change_in_one_step() {
         stop.store(true, Ordering::Relaxed);
     });
     let seen = seen.into_inner().unwrap();
-    let names: BTreeSet<&str> =
-        seen.iter().filter_map(|(_, s)| s.as_ref().ok()?.split(' ').next()).filter(|n| !n.is_empty()).collect();
+    let names: BTreeSet<&str> = seen
+        .iter()
+        .filter_map(|(_, s)| s.as_ref().ok()?.split(' ').next())
+        .filter(|n| !n.is_empty())
+        .collect();
     assert_eq!(names, BTreeSet::from(["web", "api"]));
     // A connection's choice and its first packet are two moments: a flip between them costs one try, which is sent
     // again after a second and then dropped as the policy of its time says. That is rare, and no mixture of images.
     let lost = seen.iter().filter(|(_, s)| s.is_err()).count();
     assert!(lost <= 40, "{lost} of {} failed: {:?}", seen.len(), seen.iter().find(|(_, s)| s.is_err()));
-    println!("{} connections over 40 changes, {lost} between their choice and their first packet", seen.len());
+    println!(
+        "{} connections over 40 changes, {lost} between their choice and their first packet",
+        seen.len()
+    );
     let _ = Lab::interface("web");
 }

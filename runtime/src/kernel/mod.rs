@@ -16,8 +16,8 @@ pub use devices::{DeviceHook, DevicePrograms, Services, services_slot_size};
 pub use maps::Sizes;
 pub use programs::{Attachment, Hook, Program, Programs, Settings, detach_all};
 pub use ring::Events;
-pub use sockets::{SocketPrograms, cgroup2};
 pub use slots::{Filled, Generation, address_bytes, address_of};
+pub use sockets::{SocketPrograms, cgroup2};
 
 use maps::Maps;
 use portcullis_abi::maps::{

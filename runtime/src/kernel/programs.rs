@@ -349,7 +349,7 @@ pub fn detach_all(folder: &Path) -> Result<usize, KernelError> {
         let path = folder.join("maps").join(map);
         if path.exists() {
             // Number 0 is no interface.
-        interfaces.extend(super::maps::interfaces(&path)?.into_iter().filter(|i| *i != 0));
+            interfaces.extend(super::maps::interfaces(&path)?.into_iter().filter(|i| *i != 0));
         }
     }
     let links = folder.join("links");

@@ -128,8 +128,8 @@ struct Update {
 
 #[repr(C)]
 struct Batch {
-    in_batch: u64,
-    out_batch: u64,
+    from: u64,
+    next: u64,
     keys: u64,
     values: u64,
     count: u32,
@@ -279,8 +279,8 @@ pub(super) fn lookup_batch(
 ) -> io::Result<Step> {
     let (from, mut next) = (from, 0u32);
     let mut attr = Batch {
-        in_batch: from.as_ref().map_or(0, |f| ptr::from_ref(f).addr() as u64),
-        out_batch: ptr::from_mut(&mut next).addr() as u64,
+        from: from.as_ref().map_or(0, |f| ptr::from_ref(f).addr() as u64),
+        next: ptr::from_mut(&mut next).addr() as u64,
         keys: keys.as_mut_ptr().addr() as u64,
         values: values.as_mut_ptr().addr() as u64,
         count,

@@ -269,7 +269,9 @@ impl NodeServices {
             self.maps.remove_device(index)?;
         }
         if attached.is_empty() {
-            problems.push("services are not translated from outside: there is no device to the outside".to_owned());
+            problems.push(
+                "services are not translated from outside: there is no device to the outside".to_owned(),
+            );
         }
         self.attached = attached;
         self.fresh = false;
