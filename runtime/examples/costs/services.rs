@@ -2,7 +2,13 @@
 //! the programs, at a growing number of services.
 
 use crate::median;
+use crate::world::Pins;
+use portcullis_agent::kernel::{DevicePrograms, Kernel, Settings, Sizes, SocketPrograms, cgroup2};
 use portcullis_agent::lab::Lab;
+use portcullis_agent::links::links;
+use portcullis_diag::FileId;
+use portcullis_front::ast::Object;
+use portcullis_services::{NodeContext, Numbers, Services, compile, resolve};
 use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -170,6 +176,85 @@ fn throughput(lab: &Lab, to: SocketAddr) -> f64 {
     report.pointer("/end/sum_received/bits_per_second").unwrap().as_f64().unwrap() / 1e9
 }
 
+/// Services as the API server has them: the address is a load balancer's, so that it may be asked for from outside, too.
+fn objects(services: std::ops::Range<usize>, server: IpAddr) -> Vec<Object> {
+    let mut text = String::new();
+    for n in services {
+        let _ = write!(
+            text,
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: s{n}, namespace: shop}}\nspec: {{type: LoadBalancer, \
+             allocateLoadBalancerNodePorts: false, ports: [{{name: http, port: 80}}]}}\n",
+        );
+        let _ = writeln!(text, "status: {{loadBalancer: {{ingress: [{{ip: {}}}]}}}}", address(n));
+        let mut ports = targets(n).to_vec();
+        ports.dedup();
+        for (i, port) in ports.iter().enumerate() {
+            let _ = writeln!(
+                text,
+                "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: s{n}-{i}, namespace: shop, labels: \
+                 {{kubernetes.io/service-name: s{n}}}}}\naddressType: IPv4\nports: [{{name: http, port: {port}}}]\n\
+                 endpoints: [{{addresses: [{server}], nodeName: node}}]"
+            );
+        }
+    }
+    let parsed = portcullis_front::parse(FileId(0), "services.yaml", &text);
+    assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics.first());
+    parsed.objects
+}
+
+/// The agent's part of the work: from objects to what decides.
+struct Ours {
+    kernel: Kernel,
+    maps: portcullis_agent::kernel::Services,
+    numbers: Numbers,
+    slot: u32,
+}
+
+impl Ours {
+    fn load(&mut self, objects: &[Object]) -> (f64, f64) {
+        let before = own();
+        let t = Instant::now();
+        let node = NodeContext { name: "node".into(), zone: None, addresses: vec!["10.77.0.1".parse().unwrap()] };
+        let made = compile(&resolve(&Services::of(objects), &node), &self.numbers, &portcullis_services::Settings::default());
+        let made = made.unwrap();
+        self.slot = (self.slot + 1) % 4;
+        self.maps.fill(self.slot, &made.image).unwrap();
+        self.kernel.flip(self.slot).unwrap();
+        self.numbers = made.numbers;
+        (t.elapsed().as_secs_f64(), own() - before)
+    }
+
+    fn devices(&self, lab: &Lab) -> (DevicePrograms, u32) {
+        let mut programs = self.maps.load_devices(&self.kernel).unwrap();
+        let index = lab.inside(&lab.node(), || {
+            let all = links()?;
+            let link = &all[&Lab::interface("client")];
+            self.maps.set_device(link.index, Some([10, 77, 0, 1].into()), None).unwrap();
+            programs.attach(&link.name, link.index, link.ethernet).unwrap();
+            Ok(link.index)
+        });
+        (programs, index.unwrap())
+    }
+}
+
+/// Takes this process, and what it starts, into a cgroup with the programs of sockets.
+fn sockets(ours: &Ours) -> (SocketPrograms, std::path::PathBuf, std::path::PathBuf) {
+    let root = cgroup2().unwrap();
+    let group = root.join("portcullis-costs");
+    let _ = std::fs::create_dir(&group);
+    let mut programs = ours.maps.load_sockets(&ours.kernel).unwrap();
+    programs.attach(&group).unwrap();
+    std::fs::write(group.join("cgroup.procs"), std::process::id().to_string()).unwrap();
+    (programs, group, root)
+}
+
+/// Seconds of processors that this process has used.
+fn own() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+}
+
 /// What one way of doing it costs.
 #[derive(Default)]
 struct Cost {
@@ -241,5 +326,28 @@ pub(crate) fn run() {
         by.add = feed(&lab, "nft", &["-f", "-"], &one);
         feed(&lab, "nft", &["-f", "-"], "delete table ip kube-proxy\n");
         by.print(services, "nft", bare);
+
+        let pins = Pins::new();
+        let kernel = pins.kernel(Sizes::default());
+        let maps = kernel.open_services(1 << 24).unwrap();
+        let mut ours = Ours { kernel, maps, numbers: Numbers::default(), slot: 0 };
+        // The programs of policy are attached nowhere, as no policy is in force with the others.
+        let _policy = ours.kernel.load(&Settings::default()).unwrap();
+        let (all, more) = (objects(0..services, server), objects(0..services + 1, server));
+        let load = ours.load(&all);
+        let add = ours.load(&more);
+        let (mut programs, index) = ours.devices(&lab);
+        let mut by = Cost { load, add, ..Cost::default() };
+        by.measure(&lab, services);
+        by.print(services, "ours, devices", bare);
+        lab.inside(&lab.node(), || Ok(programs.detach(index).unwrap())).unwrap();
+
+        let (mut programs, group, root) = sockets(&ours);
+        let mut by = Cost { load, add, ..Cost::default() };
+        by.measure(&lab, services);
+        by.print(services, "ours, sockets", bare);
+        programs.detach().unwrap();
+        std::fs::write(root.join("cgroup.procs"), std::process::id().to_string()).unwrap();
+        let _ = std::fs::remove_dir(group);
     }
 }
