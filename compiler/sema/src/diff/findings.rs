@@ -21,6 +21,7 @@ pub(super) struct Gathered<'c> {
     pub(super) finding: Finding,
     pub(super) key: &'c Key,
     pub(super) subjects: FixedBitSet,
+    pub(super) peers: FixedBitSet,
 }
 
 /// Gathers, ranks and counts.
@@ -45,7 +46,9 @@ pub(super) fn gather<'c>(
         for ((ports, peers), subjects) in groups {
             let made =
                 finding(e, describer, policies, &declared, key, sample, ports, &subjects, &peers, hits);
-            all.extend(made.map(|finding| Gathered { finding, key, subjects }));
+            let mut bits = FixedBitSet::with_capacity(e.universe.len());
+            bits.extend(peers);
+            all.extend(made.map(|finding| Gathered { finding, key, subjects, peers: bits }));
         }
     }
     all.sort_by(|a, b| rank(&a.finding).cmp(&rank(&b.finding)));

@@ -10,6 +10,7 @@ mod cause;
 mod changes;
 mod findings;
 pub mod model;
+mod placed;
 mod policies;
 mod transitions;
 
@@ -30,18 +31,26 @@ pub const BASE: usize = 0;
 /// The head side.
 pub const HEAD: usize = 1;
 
+pub use placed::{Ask, Told};
+
 /// Compares two sides. Pods that exist on one side only are listed, not compared.
 pub fn review(base: Input<'_>, head: Input<'_>) -> Review {
-    let evaluation = Evaluation::new(&[base, head], &[]);
+    review_with(base, head, &[]).0
+}
+
+/// The same, and what becomes of single flows: their verdicts, and which of the findings they are part of.
+pub fn review_with(base: Input<'_>, head: Input<'_>, flows: &[Ask]) -> (Review, Vec<Told>) {
+    let evaluation = Evaluation::new(&[base, head], &placed::addresses(base, head, flows));
     let cells = Cells::new(&evaluation);
     let describer = Describer::new(&evaluation.universe);
     let policies = policies::compare(base, head);
     let changes = changes::find(&cells);
     let (gathered, totals) = findings::gather(&evaluation, &describer, &changes, &policies);
     let transitions = transitions::find(&evaluation, &describer, &changes, &gathered);
+    let told = placed::place(&cells, &gathered, flows);
     let findings: Vec<Finding> = gathered.into_iter().map(|g| g.finding).collect();
     let (added, removed) = workloads(base, head);
-    Review {
+    let review = Review {
         totals: Totals {
             newly_default_deny: transitions
                 .iter()
@@ -56,7 +65,8 @@ pub fn review(base: Input<'_>, head: Input<'_>) -> Review {
         removed,
         masked_flows: changes.masked,
         policies,
-    }
+    };
+    (review, told)
 }
 
 /// Resolves why a decision was taken to the places that made it so; for callers with a decision
