@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Say which flows a change denies and allows
     Diff(DiffArgs),
+    /// Say what a change does to flows that were recorded
+    Simulate(SimulateArgs),
     /// Say whether one flow passes, and which rules took part
     Explain(ExplainArgs),
     /// List who can talk to whom
@@ -67,7 +69,7 @@ pub(crate) struct CheckArgs {
 }
 
 /// `diff`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(
     override_usage = "portcullis diff [OPTIONS] <BASE> <HEAD>\n       \
     portcullis diff [OPTIONS] <REV>..<REV> [-- <PATH>...]\n       \
@@ -86,11 +88,36 @@ pub(crate) struct DiffArgs {
     /// Namespaces, pods, services and other policies of the cluster: a file or folder
     #[arg(long, value_name = "FILE|DIR")]
     pub(crate) cluster: Vec<PathBuf>,
+    /// Flows that were recorded, as for `simulate`: findings are ranked by how much of them was seen
+    #[arg(long, value_name = "FILE", conflicts_with = "symbolic")]
+    pub(crate) flows: Vec<PathBuf>,
     /// Ask z3 whether any pod that could exist, any address and any port sees a difference
     #[arg(long)]
     pub(crate) symbolic: bool,
     #[command(flatten)]
     pub(crate) solver: SolverArgs,
+}
+
+/// `simulate`.
+#[derive(Debug, Args)]
+#[command(after_help = "FLOWS are JSON lines as `hubble observe -o json` or Hubble's exporter wrote them: plain, gzip or \
+    zstd, behind a container runtime's or log shipper's prefix, or in an array.")]
+pub(crate) struct SimulateArgs {
+    /// Files of recorded flows, `-` for standard input
+    #[arg(value_name = "FLOWS", required = true)]
+    pub(crate) flows: Vec<PathBuf>,
+    /// The policies as they are: a folder, a file or a git revision
+    #[arg(long, value_name = "DIR|REV")]
+    pub(crate) base: String,
+    /// The policies as they are to be, likewise
+    #[arg(long, value_name = "DIR|REV")]
+    pub(crate) candidate: String,
+    /// With revisions: the files and folders to look at
+    #[arg(value_name = "PATH", last = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Namespaces, pods, services and other policies of the cluster: a file or folder
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(crate) cluster: Vec<PathBuf>,
 }
 
 /// `explain`.
@@ -222,7 +249,7 @@ pub(crate) struct Global {
     /// Colours: on a terminal, always, or never (NO_COLOR is honoured)
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub(crate) color: Colour,
-    /// What makes the exit code 1; the default is `error` for check, `denied,error` for diff, `never` else
+    /// What makes the exit code 1; the default is `error` for check, `denied,error` for diff and simulate, `never` else
     #[arg(long, global = true, value_enum, value_delimiter = ',', value_name = "WHAT[,WHAT]")]
     pub(crate) fail_on: Option<Vec<FailOn>>,
     /// Write the report here instead of to standard output

@@ -13,6 +13,7 @@ mod exit;
 mod git;
 mod output;
 mod resolve;
+mod recording;
 mod session;
 mod solver;
 

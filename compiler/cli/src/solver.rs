@@ -16,7 +16,7 @@ const HELP: &str =
     "install z3 (`apt install z3`, `pip install z3-solver`), or name its program in PORTCULLIS_Z3";
 
 /// Settings of commands that prove.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct SolverArgs {
     /// Seconds for each question to z3; what takes longer is undecided
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..))]

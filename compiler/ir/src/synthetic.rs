@@ -6,7 +6,7 @@
 //! gets one more for each value that it keeps out. This samples the pods that could exist; it does not
 //! cover every combination of labels.
 
-use crate::cluster::{Cluster, Endpoint, IdentityId, PortTableId, Workload, WorkloadId};
+use crate::cluster::{Cluster, Endpoint, EndpointId, IdentityId, PortTableId, Workload, WorkloadId};
 use crate::label::{self, Label, LabelSet};
 use crate::options::Options;
 use crate::selector::{Requirement, Selector};
@@ -208,6 +208,25 @@ fn namespace_for(
 }
 
 impl Cluster {
+    /// Adds a pod that somebody saw, with exactly these labels and no named ports: for recordings of pods that do not
+    /// exist any more.
+    pub fn add_seen(&mut self, name: &str, workload: Workload, labels: Vec<Label>) -> EndpointId {
+        let id = EndpointId(u32::try_from(self.endpoints.len()).unwrap_or(u32::MAX));
+        self.endpoints.push(Endpoint {
+            namespace: workload.namespace.clone(),
+            name: name.into(),
+            workload: WorkloadId(self.workloads.intern(workload)),
+            identity: IdentityId(self.identities.intern(LabelSet::new(labels))),
+            ports: PortTableId(self.port_tables.intern(Vec::new())),
+            declared: self.declared_tables.intern(Vec::new()),
+            pods: 1,
+            ips: Box::default(),
+            node: None,
+            probes: self.probe_tables.intern(Vec::new()),
+        });
+        id
+    }
+
     /// Adds samples as endpoints of the kind [`KIND`] that stand for no pod in particular. Give all
     /// of them at once, in the order of [`samples`], to a cluster that has no endpoints.
     pub fn add_samples(&mut self, samples: &[Sample], options: &Options) {

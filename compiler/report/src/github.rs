@@ -73,11 +73,12 @@ pub(crate) fn diff(report: &DiffReport, sources: &SourceMap) -> String {
         let left_out = say::left_out(report).unwrap_or_default();
         w.command(Severity::Warning, None, "portcullis diff", &left_out);
     }
-    for f in &report.review.findings {
+    for (at, f) in report.review.findings.iter().enumerate() {
         let evidence = say::evidence(f);
         // Lines of the base side are no lines of the pull request's files.
         let span = evidence.iter().find(|e| !e.before).map(|e| e.span);
         let mut lines = vec![say::flow(f)];
+        lines.extend(say::seen(report, at));
         lines.extend(say::declared(f));
         lines.extend(say::sides(f));
         if !f.help.is_empty() {

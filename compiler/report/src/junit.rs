@@ -59,10 +59,11 @@ pub(crate) fn diff(report: &DiffReport, sources: &SourceMap) -> String {
         (FindingKind::Allowed, "no flow becomes allowed"),
         (FindingKind::L7, "no L7 rules change"),
     ] {
-        let cases = report.review.findings.iter().filter(|f| f.kind == kind);
+        let cases = report.review.findings.iter().enumerate().filter(|(_, f)| f.kind == kind);
         let cases = cases
-            .map(|f| {
-                let mut lines: Vec<String> = say::declared(f).into_iter().chain(say::sides(f)).collect();
+            .map(|(at, f)| {
+                let seen = say::seen(report, at);
+                let mut lines: Vec<String> = seen.into_iter().chain(say::declared(f)).chain(say::sides(f)).collect();
                 for e in say::evidence(f) {
                     let at = places.locate(e.span).map_or(String::new(), |at| format!(" ({at})"));
                     lines.push(format!("{}{at}", e.lead));

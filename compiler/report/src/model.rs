@@ -76,6 +76,94 @@ pub struct DiffReport {
     pub explain_with: Vec<String>,
     /// What was looked at.
     pub coverage: Coverage,
+    /// What was recorded, where recordings were given.
+    pub recording: Option<Recording>,
+    /// What of each finding was recorded, in the order of the review's findings; empty without recordings.
+    pub traffic: Vec<Option<Traffic>>,
+}
+
+/// Recorded flows that share a fate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Connections and requests.
+    pub flows: u64,
+    /// Pairs of workloads, or of a workload and an address, between which they are.
+    pub pairs: u64,
+}
+
+/// A recording as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recording {
+    /// Lines, or elements of arrays.
+    pub pieces: u64,
+    /// Those that are facts about flows.
+    pub records: u64,
+    /// Connections.
+    pub flows: u64,
+    /// Requests of applications.
+    pub requests: u64,
+    /// Events that the recorder lost.
+    pub lost: u64,
+    /// Pieces that do not count: why, how many, and whether the answer is worse for it.
+    pub left: Vec<(String, u64, bool)>,
+    /// Flows about which nothing could be asked: why, and how many.
+    pub unplaced: Vec<(String, u64)>,
+    /// Flows that become denied.
+    pub denied: Tally,
+    /// Flows that become allowed.
+    pub allowed: Tally,
+    /// Flows that stay allowed while a proxy's rules for them change.
+    pub l7: Tally,
+    /// Flows that were refused when they were recorded and that the base allows.
+    pub dropped_then: Tally,
+    /// Flows that passed when they were recorded and that the base denies.
+    pub passed_then: Tally,
+    /// Flows that passed in audit mode only.
+    pub audited: u64,
+    /// What a reader has to know about how it was taken; whole sentences.
+    pub notes: Vec<String>,
+    /// The report shows what was recorded and nothing else.
+    pub observed_only: bool,
+}
+
+/// What of a finding was recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Connections.
+    pub flows: u64,
+    /// Pairs of workloads between which they are.
+    pub pairs: u64,
+    /// Records.
+    pub records: u64,
+    /// Requests that a proxy will refuse, and let through before.
+    pub requests_denied: u64,
+    /// Requests that a proxy will let through, and refused before.
+    pub requests_allowed: u64,
+    /// One of these, in words.
+    pub request: String,
+    /// When the first was seen, in nanoseconds since 1970.
+    pub first: Option<i64>,
+    /// When the last was seen.
+    pub last: Option<i64>,
+    /// One connection: its ends, in words.
+    pub example: String,
+}
+
+impl Traffic {
+    /// Takes in when something was seen.
+    pub fn note(&mut self, first: Option<i64>, last: Option<i64>) {
+        let both = |a: Option<i64>, b: Option<i64>, f: fn(i64, i64) -> i64| match (a, b) {
+            (Some(a), Some(b)) => Some(f(a, b)),
+            (a, b) => a.or(b),
+        };
+        self.first = both(self.first, first, i64::min);
+        self.last = both(self.last, last, i64::max);
+    }
+
+    /// By what findings are ranked: what would be noticed.
+    pub fn weight(&self) -> u64 {
+        self.flows + self.requests_denied + self.requests_allowed
+    }
 }
 
 /// One side of an explained flow.

@@ -147,7 +147,7 @@ pub(crate) fn diff(report: &DiffReport, sources: &SourceMap) -> String {
     let mut found: Vec<Found> = Vec::new();
     let before = format!("{}: ", say::UNSAFE_CHANGE);
     found.extend(report.blocking.iter().map(|d| diagnostic(d, &before, sources)));
-    found.extend(report.review.findings.iter().map(finding));
+    found.extend(report.review.findings.iter().enumerate().map(|(at, f)| finding(f, &say::seen(report, at))));
     found.extend(report.review.transitions.iter().map(transition));
     found.extend(report.diagnostics.iter().map(|d| diagnostic(d, "", sources)));
     write(found, sources, &[&report.head, &report.base])
@@ -170,13 +170,16 @@ fn diagnostic(d: &Diagnostic, before: &str, sources: &SourceMap) -> Found {
     }
 }
 
-fn finding(f: &Finding) -> Found {
+fn finding(f: &Finding, seen: &[String]) -> Found {
     let rule = match f.kind {
         FindingKind::Denied => "flow-denied",
         FindingKind::Allowed => "flow-allowed",
         FindingKind::L7 => "flow-l7",
     };
     let mut text = format!("{}: {}. {}", say::effect(f), say::flow(f), say::sides(f).join("; "));
+    if !seen.is_empty() {
+        text = format!("{text}. Recorded: {}", seen.join("; "));
+    }
     if let Some(declared) = say::declared(f) {
         text = format!("{text}. Note: {declared}");
     }

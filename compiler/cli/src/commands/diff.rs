@@ -8,10 +8,12 @@ use super::{diagnostics_fail, fails_on, in_order, is_unreadable, progress, read_
 use crate::args::{DiffArgs, FailOn, FormatName, Global};
 use crate::exit::{Exit, Failure};
 use crate::session::{Side, add_samples, is_blocking};
-use crate::{coverage, load, output};
+use crate::{coverage, load, output, recording};
 use portcullis_diag::{Diagnostic, ObjectRef, SourceMap};
-use portcullis_report::DiffReport;
-use portcullis_sema::diff::{PolicyChanges, review};
+use portcullis_flows::Seens;
+use portcullis_report::{DiffReport, Recording, Traffic};
+use portcullis_sema::diff::{Finding, PolicyChanges, Review, review_with};
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 const FORMATS: [FormatName; 6] = [
@@ -31,7 +33,22 @@ pub(crate) fn run(args: &DiffArgs, global: &Global) -> Result<Exit, Failure> {
     if args.symbolic {
         return symbolic::run(args, global);
     }
-    output::check_format(global, "diff", &FORMATS)?;
+    check_formats(global, "diff")?;
+    let seens = if args.flows.is_empty() { None } else { Some((recording::read(&args.flows, global)?, false)) };
+    compare(args, global, seens)
+}
+
+/// Refuses a format that comparisons do not have.
+pub(super) fn check_formats(global: &Global, command: &str) -> Result<(), Failure> {
+    output::check_format(global, command, &FORMATS)
+}
+
+/// Compares two sides; with a recording, and whether the report is to show what was recorded and nothing else.
+pub(super) fn compare(
+    args: &DiffArgs,
+    global: &Global,
+    recorded: Option<(Seens, bool)>,
+) -> Result<Exit, Failure> {
     let options = global.options();
     progress(global, "reading …");
     let given = sides::read(args, global.policy_limit())?;
@@ -49,10 +66,21 @@ pub(crate) fn run(args: &DiffArgs, global: &Global) -> Result<Exit, Failure> {
     progress(global, "comparing …");
     let mut head = Side::new(head_files, Some(base_files), cluster_files, &options);
     let mut base = Side::new(base_files, Some(head_files), cluster_files, &options);
-    if let Some(note) = add_samples(&mut [&mut base, &mut head], &options) {
+    let observed_only = recorded.as_ref().is_some_and(|(_, only)| *only);
+    // What a recording knows of pods is better than samples of what selectors ask for.
+    if !observed_only && let Some(note) = add_samples(&mut [&mut base, &mut head], &options) {
         notes.push(note);
     }
-    let mut review = review(base.input(&options), head.input(&options));
+    let judged = recorded.map(|(seens, _)| recording::line_up(seens, &mut base, &mut head));
+    let asks = judged.as_ref().map_or(&[][..], recording::Judged::asks);
+    let (mut review, told) = review_with(base.input(&options), head.input(&options), asks);
+    let (mut recording, mut traffic) = (None, Vec::new());
+    if let Some(judged) = judged {
+        let (mut whole, seen) = judged.summary(&told, &review, [&base, &head], &options);
+        whole.observed_only = observed_only;
+        traffic = rank(&mut review, seen, &mut whole);
+        recording = Some(whole);
+    }
 
     let mut of_head: Vec<Diagnostic> = head.diagnostics.clone();
     of_head.extend(broken_head);
@@ -94,10 +122,15 @@ pub(crate) fn run(args: &DiffArgs, global: &Global) -> Result<Exit, Failure> {
         left_out,
         explain_with,
         coverage,
+        recording,
+        traffic,
     };
     output::report(&report, &sources, global)?;
 
-    let flows = [(FailOn::Denied, totals.denied), (FailOn::Allowed, totals.allowed), (FailOn::L7, totals.l7)];
+    let flows = match report.recording.as_ref().filter(|r| r.observed_only) {
+        Some(r) => [(FailOn::Denied, r.denied.flows), (FailOn::Allowed, r.allowed.flows), (FailOn::L7, r.l7.flows)],
+        None => [(FailOn::Denied, totals.denied), (FailOn::Allowed, totals.allowed), (FailOn::L7, totals.l7)],
+    };
     let never = global.fail_on.as_ref().is_some_and(|l| l.contains(&FailOn::Never));
     Ok(match blocked {
         Blocked::Unreadable => Exit::Usage,
@@ -106,6 +139,28 @@ pub(crate) fn run(args: &DiffArgs, global: &Global) -> Result<Exit, Failure> {
         _ if diagnostics_fail(global, &DEFAULT, &report.diagnostics) => Exit::Findings,
         _ => Exit::Clean,
     })
+}
+
+/// Puts findings in the order of what was seen of them; those of which nothing was seen come last, or go.
+fn rank(review: &mut Review, seen: Vec<Option<Traffic>>, whole: &mut Recording) -> Vec<Option<Traffic>> {
+    let mut both: Vec<(Finding, Option<Traffic>)> =
+        std::mem::take(&mut review.findings).into_iter().zip(seen).collect();
+    both.sort_by_key(|(f, t)| (f.kind, Reverse(t.as_ref().map(Traffic::weight))));
+    if whole.observed_only {
+        let all = both.len();
+        both.retain(|(_, t)| t.as_ref().is_some_and(|t| t.weight() > 0));
+        let left = all - both.len();
+        if left > 0 {
+            let (groups, them) = if left == 1 { ("group of flows changes", "it") } else { ("groups of flows change", "them") };
+            whole.notes.push(format!("{left} more {groups} of which nothing was recorded; `portcullis diff` lists {them}."));
+        }
+        // What could happen is told by `diff`.
+        review.transitions.clear();
+        review.masked_flows = 0;
+    }
+    let (findings, traffic) = both.into_iter().unzip();
+    review.findings = findings;
+    traffic
 }
 
 /// Takes the policies that blocking errors name out of the lists of those that differ: a policy that the

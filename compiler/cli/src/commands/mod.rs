@@ -8,6 +8,7 @@ mod explain;
 mod explain_code;
 pub(crate) mod prove;
 mod reach;
+mod simulate;
 mod verify;
 
 use self::diff::unrendered::Unrendered;
@@ -27,6 +28,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, Failure> {
     match &cli.command {
         Command::Check(args) => check::run(args, &cli.global),
         Command::Diff(args) => diff::run(args, &cli.global),
+        Command::Simulate(args) => simulate::run(args, &cli.global),
         Command::Explain(args) => explain::run(args, &cli.global),
         Command::Reach(args) => reach::run(args, &cli.global),
         Command::Prove(args) => prove::run(args, &cli.global),

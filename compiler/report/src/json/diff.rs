@@ -3,7 +3,7 @@
 use super::parts::{
     self, JsonCause, JsonCoverage, JsonDiagnostic, JsonGroup, JsonObject, JsonPolicy, JsonPorts, JsonWorkload,
 };
-use crate::model::DiffReport;
+use crate::model::{DiffReport, Recording, Tally, Traffic};
 use crate::place::Places;
 use crate::say;
 use portcullis_diag::{ObjectRef, SourceMap};
@@ -60,6 +60,57 @@ struct JsonFinding<'a> {
     example: Example<'a>,
     help: &'a str,
     patch: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traffic: Option<JsonTraffic<'a>>,
+}
+
+/// What of a finding was recorded; `null` in a document with a recording means "nothing".
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct JsonTraffic<'a> {
+    connections: u64,
+    workload_pairs: u64,
+    records: u64,
+    requests_denied: u64,
+    requests_allowed: u64,
+    first_seen: Option<String>,
+    last_seen: Option<String>,
+    example: &'a str,
+    request: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct JsonTally {
+    flows: u64,
+    workload_pairs: u64,
+}
+
+#[derive(Serialize)]
+struct JsonLeft<'a> {
+    why: &'a str,
+    count: u64,
+    loss: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct JsonRecording<'a> {
+    observed_only: bool,
+    lines: u64,
+    records: u64,
+    connections: u64,
+    requests: u64,
+    lost_events: u64,
+    denied: JsonTally,
+    allowed: JsonTally,
+    l7: JsonTally,
+    refused_then: JsonTally,
+    passed_then: JsonTally,
+    audited: u64,
+    left_out: Vec<JsonLeft<'a>>,
+    not_judged: Vec<JsonLeft<'a>>,
+    notes: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -98,6 +149,8 @@ struct Body<'a> {
     diagnostics: Vec<JsonDiagnostic<'a>>,
     policies: Lists<JsonObject<'a>>,
     workloads: Lists<JsonWorkload<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recording: Option<JsonRecording<'a>>,
     coverage: JsonCoverage<'a>,
 }
 
@@ -126,7 +179,15 @@ pub(crate) fn render(report: &DiffReport, sources: &SourceMap) -> String {
                 masked_flows: review.masked_flows,
             },
             blocking: parts::diagnostics(&places, &report.blocking),
-            findings: review.findings.iter().map(|f| finding(&places, f, &report.explain_with)).collect(),
+            findings: review
+                .findings
+                .iter()
+                .enumerate()
+                .map(|(at, f)| {
+                    let seen = report.traffic.get(at).and_then(Option::as_ref);
+                    finding(&places, f, seen, &report.explain_with)
+                })
+                .collect(),
             transitions: review.transitions.iter().map(|t| transition(&places, t)).collect(),
             diagnostics: parts::diagnostics(&places, &report.diagnostics),
             policies: Lists {
@@ -141,12 +202,58 @@ pub(crate) fn render(report: &DiffReport, sources: &SourceMap) -> String {
                 changed: None,
                 left_out: None,
             },
+            recording: report.recording.as_ref().map(recording),
             coverage: parts::coverage(&report.coverage),
         },
     )
 }
 
-fn finding<'a>(places: &Places<'a>, f: &'a Finding, with: &[String]) -> JsonFinding<'a> {
+fn tally(t: Tally) -> JsonTally {
+    JsonTally { flows: t.flows, workload_pairs: t.pairs }
+}
+
+fn recording(r: &Recording) -> JsonRecording<'_> {
+    let left = r.left.iter().map(|(why, count, loss)| JsonLeft { why, count: *count, loss: *loss });
+    let unplaced = r.unplaced.iter().map(|(why, count)| JsonLeft { why, count: *count, loss: true });
+    JsonRecording {
+        observed_only: r.observed_only,
+        lines: r.pieces,
+        records: r.records,
+        connections: r.flows,
+        requests: r.requests,
+        lost_events: r.lost,
+        denied: tally(r.denied),
+        allowed: tally(r.allowed),
+        l7: tally(r.l7),
+        refused_then: tally(r.dropped_then),
+        passed_then: tally(r.passed_then),
+        audited: r.audited,
+        left_out: left.collect(),
+        not_judged: unplaced.collect(),
+        notes: &r.notes,
+    }
+}
+
+fn traffic(t: &Traffic) -> JsonTraffic<'_> {
+    JsonTraffic {
+        connections: t.flows,
+        workload_pairs: t.pairs,
+        records: t.records,
+        requests_denied: t.requests_denied,
+        requests_allowed: t.requests_allowed,
+        first_seen: t.first.map(say::time),
+        last_seen: t.last.map(say::time),
+        example: &t.example,
+        request: &t.request,
+    }
+}
+
+fn finding<'a>(
+    places: &Places<'a>,
+    f: &'a Finding,
+    seen: Option<&'a Traffic>,
+    with: &[String],
+) -> JsonFinding<'a> {
     JsonFinding {
         id: say::finding_id(f),
         kind: match f.kind {
@@ -170,6 +277,7 @@ fn finding<'a>(places: &Places<'a>, f: &'a Finding, with: &[String]) -> JsonFind
         },
         help: &f.help,
         patch: &f.patch,
+        traffic: seen.map(traffic),
     }
 }
 

@@ -26,12 +26,16 @@ pub(crate) fn render(report: &DiffReport, sources: &SourceMap) -> String {
         let _ = writeln!(head, "**New with this change:** {}\n", say::tally(&report.diagnostics));
     }
     let mut blocks: Vec<String> =
-        report.review.findings.iter().map(|f| finding(&places, f, &report.explain_with)).collect();
+        report.review.findings.iter().enumerate().map(|(at, f)| finding(&places, f, &say::seen(report, at), &report.explain_with)).collect();
     for d in report.blocking.iter().chain(&report.diagnostics) {
         let at = d.span().and_then(|s| places.locate(s)).map_or(String::new(), |at| format!(" {at}"));
         blocks.push(folded(&format!("{} {}{at}", d.severity, d.code), &detail(&places, d)));
     }
     blocks.extend(around(report));
+    if let Some(r) = &report.recording {
+        let lines: String = say::recording(r).iter().map(|(_, t)| format!("- {}\n", text(t))).collect();
+        blocks.push(folded("the recording", &lines));
+    }
     assemble(&head, &blocks, &coverage(&report.coverage))
 }
 
@@ -123,8 +127,11 @@ fn transitions(out: &mut String, places: &Places<'_>, all: &[Transition]) {
     out.push('\n');
 }
 
-fn finding(places: &Places<'_>, f: &Finding, explain_with: &[String]) -> String {
+fn finding(places: &Places<'_>, f: &Finding, seen: &[String], explain_with: &[String]) -> String {
     let mut body = format!("{}\n\n", text(&say::effect(f)));
+    for line in seen {
+        let _ = writeln!(body, "- {}", text(line));
+    }
     for (lead, group) in [("from", &f.sources), ("to", &f.destinations)] {
         let names = say::names(group);
         let _ = writeln!(body, "- {lead} {}", text(&cut(&names, NAMES)));

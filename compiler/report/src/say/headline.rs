@@ -10,6 +10,9 @@ use std::collections::BTreeSet;
 
 /// What a diff comes to: the denied flows first. One clause for each kind, at least one.
 pub(crate) fn headline(report: &DiffReport) -> Vec<(Option<FindingKind>, String)> {
+    if let Some(r) = report.recording.as_ref().filter(|r| r.observed_only) {
+        return super::recorded::headline(r);
+    }
     let t = &report.review.totals;
     let between = |kind: FindingKind, workloads: u64| between(report, kind, workloads);
     let mut out = Vec::new();

@@ -4,6 +4,7 @@ mod explained;
 mod flows;
 mod headline;
 mod names;
+mod recorded;
 mod verdict;
 
 pub(crate) use explained::{explained, explanation, name, ways_out};
@@ -16,4 +17,5 @@ pub(crate) use headline::{
     tally,
 };
 pub(crate) use names::{group, names, object, path, unnamed, workload};
+pub(crate) use recorded::{recording, seen, time};
 pub(crate) use verdict::{Evidence, cause, cause_now, change, evidence, no_side, side_name, verdict};

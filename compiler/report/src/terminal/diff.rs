@@ -26,8 +26,8 @@ pub(crate) fn render(report: &DiffReport, sources: &SourceMap, style: &Style) ->
     }
     page.headline(report);
     let most = page.most(FINDINGS);
-    for f in report.review.findings.iter().take(most) {
-        page.finding(f, &report.explain_with);
+    for (at, f) in report.review.findings.iter().enumerate().take(most) {
+        page.finding(f, &say::seen(report, at), &report.explain_with);
     }
     let left = report.review.findings.len().saturating_sub(most);
     if left > 0 {
@@ -42,6 +42,7 @@ pub(crate) fn render(report: &DiffReport, sources: &SourceMap, style: &Style) ->
     let both: Vec<_> = report.blocking.iter().chain(&report.diagnostics).cloned().collect();
     page.pages(&both);
     page.around(report);
+    page.recording(report);
     page.coverage(&report.coverage);
     page.finish()
 }
@@ -69,7 +70,7 @@ impl Page<'_> {
         }
     }
 
-    fn finding(&mut self, f: &Finding, explain_with: &[String]) {
+    fn finding(&mut self, f: &Finding, seen: &[String], explain_with: &[String]) {
         self.gap();
         let word = match f.kind {
             FindingKind::Denied => "DENIED ",
@@ -79,6 +80,9 @@ impl Page<'_> {
         let title = say::flow(f);
         self.led(0, word, ink(Some(f.kind)), Ink::Bold, &title);
         self.prose(2, Ink::Plain, &say::effect(f));
+        for text in seen {
+            self.prose(2, Ink::Bold, text);
+        }
         self.members(2, "from ", &f.sources);
         self.members(2, "to ", &f.destinations);
         if let Some(text) = say::declared(f) {
@@ -181,6 +185,15 @@ impl Page<'_> {
             }
         }
         self.more(2, all.len().saturating_sub(most), ("transition", "transitions"));
+    }
+
+    /// What was recorded, as a whole.
+    fn recording(&mut self, report: &DiffReport) {
+        let Some(r) = &report.recording else { return };
+        self.gap();
+        for (warn, text) in say::recording(r) {
+            self.prose(0, if warn { Ink::Yellow } else { Ink::Dim }, &text);
+        }
     }
 
     /// What else differs: policies, workloads, and locks that change without an effect.

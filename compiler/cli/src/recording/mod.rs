@@ -1,0 +1,263 @@
+//! Recordings of flows: read, lined up with two sides, and judged by both.
+
+mod ends;
+mod l7;
+
+use crate::args::Global;
+use crate::exit::Failure;
+use crate::output;
+use crate::session::Side;
+use ends::Lineup;
+use portcullis_flows::read::{open, pieces};
+use portcullis_flows::{FlowId, Port, Seen, Seens};
+use portcullis_ir::{FlowPort, Options, Verdict};
+use portcullis_report::model::{Recording, Tally, Traffic};
+use portcullis_sema::diff::{Ask, FindingKind, Review, Told};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Read};
+use std::path::{Path, PathBuf};
+
+/// Reads recordings; `-` is standard input.
+pub(crate) fn read(paths: &[PathBuf], global: &Global) -> Result<Seens, Failure> {
+    let mut out = Seens::default();
+    for path in paths {
+        one(path, &mut out, global).map_err(|e| {
+            Failure::new(
+                format!("{} could not be read: {e}", portcullis_files::tidy(path)),
+                "give files as `hubble observe -o json` or Hubble's exporter wrote them, plain, gzip or zstd; `-` is standard input",
+            )
+        })?;
+    }
+    if out.pieces == 0 {
+        let names: Vec<String> = paths.iter().map(|p| portcullis_files::tidy(p)).collect();
+        return Err(Failure::new(
+            format!("there is no flow in {}", names.join(", ")),
+            "record some: `hubble observe --since 1h -o json > flows.json`",
+        ));
+    }
+    Ok(out)
+}
+
+fn one(path: &Path, out: &mut Seens, global: &Global) -> io::Result<()> {
+    let bar = (!global.quiet && io::stderr().is_terminal()).then(Bar::default);
+    if path.as_os_str() == "-" {
+        let stdin = io::stdin().lock();
+        return pieces(open(Watched { inner: stdin, size: None, read: 0, bar })?, |p| out.add(p));
+    }
+    let file = File::open(path)?;
+    let size = file.metadata()?.len();
+    pieces(open(Watched { inner: file, size: Some(size), read: 0, bar })?, |p| out.add(p))
+}
+
+/// What was shown last.
+#[derive(Default)]
+struct Bar(u64);
+
+/// Counts what is read, and shows it where somebody is watching.
+struct Watched<R> {
+    inner: R,
+    size: Option<u64>,
+    read: u64,
+    bar: Option<Bar>,
+}
+
+impl<R: Read> Read for Watched<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        const STEP: u64 = 16 << 20;
+        let n = self.inner.read(buf)?;
+        self.read += n as u64;
+        if let Some(Bar(shown)) = &mut self.bar
+            && self.read >= *shown + STEP
+        {
+            *shown = self.read;
+            let part = self.size.filter(|s| *s > 0).map(|s| format!(" ({} %)", self.read.saturating_mul(100) / s));
+            output::stderr(&format!("\r\x1b[K{} MiB read{}", self.read >> 20, part.unwrap_or_default()));
+        }
+        Ok(n)
+    }
+}
+
+/// A recording lined up with both sides.
+pub(crate) struct Judged {
+    seens: Seens,
+    lineup: Lineup,
+    asks: Vec<Ask>,
+    /// Which of the recording's flows each question is about.
+    of: Vec<FlowId>,
+    unplaced: BTreeMap<&'static str, u64>,
+}
+
+/// Lines a recording up with the sides, which get the pods that only the recording knows.
+pub(crate) fn line_up(seens: Seens, base: &mut Side<'_>, head: &mut Side<'_>) -> Judged {
+    let mut lineup = Lineup::new(&base.cluster, &head.cluster);
+    for end in seens.ends() {
+        lineup.add(end, &mut base.cluster, &mut head.cluster);
+    }
+    let (mut asks, mut of) = (Vec::new(), Vec::new());
+    let mut unplaced: BTreeMap<&'static str, u64> = BTreeMap::new();
+    for (id, seen) in seens.flows() {
+        let port = match id.port {
+            Port::L4(l4, port) => FlowPort::L4(l4, port),
+            Port::Icmp(v6, kind) => FlowPort::Icmp(v6, kind),
+        };
+        match lineup.ask(id.from, id.to, port, &base.cluster, &head.cluster) {
+            Ok(ask) => {
+                asks.push(ask);
+                of.push(id);
+            }
+            Err(why) => *unplaced.entry(why).or_insert(0) += seen.connections,
+        }
+    }
+    Judged { seens, lineup, asks, of, unplaced }
+}
+
+/// One kind of change, while it is counted.
+#[derive(Default)]
+struct Counting {
+    flows: u64,
+    pairs: BTreeSet<(String, String)>,
+}
+
+impl Counting {
+    fn done(&self) -> Tally {
+        Tally { flows: self.flows, pairs: self.pairs.len() as u64 }
+    }
+}
+
+impl Judged {
+    /// What is asked of both sides.
+    pub(crate) fn asks(&self) -> &[Ask] {
+        &self.asks
+    }
+
+    /// The recording's part of a report. The traffic stands in the order of the review's findings.
+    pub(crate) fn summary(
+        self,
+        told: &[Told],
+        review: &Review,
+        sides: [&Side<'_>; 2],
+        options: &Options,
+    ) -> (Recording, Vec<Option<Traffic>>) {
+        let flows: BTreeMap<FlowId, &Seen> = self.seens.flows().into_iter().collect();
+        let mut traffic: Vec<Option<Traffic>> = vec![None; review.findings.len()];
+        let mut pairs: Vec<BTreeSet<(String, String)>> = vec![BTreeSet::new(); review.findings.len()];
+        let (mut denied, mut allowed, mut l7) = (Counting::default(), Counting::default(), Counting::default());
+        let (mut connections, mut requests) = (0u64, 0u64);
+        let (mut dropped_then, mut passed_then) = (Counting::default(), Counting::default());
+        let mut audited = 0;
+        let mut unjudged = 0u64;
+        let matcher = l7::Matcher::default();
+        for ((ask, id), told) in self.asks.iter().zip(&self.of).zip(told) {
+            let Some(seen) = flows.get(id) else { continue };
+            let pair = (self.lineup.words(id.from), self.lineup.words(id.to));
+            let is_request = id.request != 0;
+            *(if is_request { &mut requests } else { &mut connections }) += seen.connections;
+            if !is_request {
+                audited += seen.audited.min(seen.connections);
+                // What the recording says beside what the base says.
+                let refused = seen.dropped + seen.audited;
+                if refused > 0 && told.base == Verdict::Allowed {
+                    dropped_then.flows += refused.min(seen.connections);
+                    dropped_then.pairs.insert(pair.clone());
+                } else if refused == 0 && told.base == Verdict::Denied {
+                    passed_then.flows += seen.connections;
+                    passed_then.pairs.insert(pair.clone());
+                }
+            }
+            let asked = id.request.checked_sub(1).and_then(|at| self.seens.requests().get(at as usize));
+            let by_l7 = asked.filter(|_| told.base == Verdict::Allowed && told.head == Verdict::Allowed).map(|r| {
+                let mut of = [None, None];
+                for (at, (side, slot)) in sides.iter().zip(&mut of).enumerate() {
+                    *slot = matcher.allows(side, at, ask, r, options);
+                }
+                of
+            });
+            let kind = match (told.base, told.head, by_l7) {
+                (Verdict::Allowed, Verdict::Denied, _) => Some(FindingKind::Denied),
+                (Verdict::Denied, Verdict::Allowed, _) => Some(FindingKind::Allowed),
+                (_, _, Some([Some(true), Some(false)])) => Some(FindingKind::Denied),
+                (_, _, Some([Some(false), Some(true)])) => Some(FindingKind::Allowed),
+                (_, _, Some([None, _] | [_, None])) => {
+                    unjudged += seen.connections;
+                    None
+                }
+                _ => None,
+            };
+            let finding = told.finding.and_then(|at| Some((at, review.findings.get(at)?)));
+            // A connection whose proxy's rules change is worth a word even if no request of it is known.
+            let is_l7 = finding.is_some_and(|(_, f)| f.kind == FindingKind::L7);
+            let counting = match kind {
+                Some(FindingKind::Denied) => Some(&mut denied),
+                Some(FindingKind::Allowed) => Some(&mut allowed),
+                _ if is_l7 && !is_request => Some(&mut l7),
+                _ => None,
+            };
+            // Requests of a connection that is denied itself are not counted beside it.
+            let doubled = is_request && by_l7.is_none();
+            if let Some(counting) = counting.filter(|_| !doubled) {
+                counting.flows += seen.connections;
+                counting.pairs.insert(pair.clone());
+            }
+            let Some((at, f)) = finding else { continue };
+            if kind.is_none() && !is_l7 {
+                continue;
+            }
+            let (Some(slot), Some(pairs)) = (traffic.get_mut(at), pairs.get_mut(at)) else { continue };
+            pairs.insert(pair);
+            let t = slot.get_or_insert_with(Traffic::default);
+            t.pairs = pairs.len() as u64;
+            t.records += seen.records;
+            if !is_request {
+                t.flows += seen.connections;
+            } else if f.kind == FindingKind::L7 {
+                match kind {
+                    Some(FindingKind::Denied) => t.requests_denied += seen.connections,
+                    Some(FindingKind::Allowed) => t.requests_allowed += seen.connections,
+                    _ => {}
+                }
+                if kind.is_some() && t.request.is_empty() {
+                    t.request = asked.map(l7::words).unwrap_or_default();
+                }
+            }
+            t.note(seen.first, seen.last);
+            if t.example.is_empty() {
+                t.example = self.example(id, seen);
+            }
+        }
+        let said = |(why, n): (&portcullis_flows::Left, &u64)| (why.words().to_owned(), *n, why.is_loss());
+        let mut left: Vec<(String, u64, bool)> = self.seens.left.iter().map(said).collect();
+        left.sort_by(|a, b| (b.2, b.1, &a.0).cmp(&(a.2, a.1, &b.0)));
+        let recording = Recording {
+            pieces: self.seens.pieces,
+            records: self.seens.records,
+            flows: connections,
+            requests,
+            lost: self.seens.lost,
+            left,
+            unplaced: self.unplaced.iter().map(|(why, n)| ((*why).to_owned(), *n)).collect(),
+            denied: denied.done(),
+            allowed: allowed.done(),
+            l7: l7.done(),
+            dropped_then: dropped_then.done(),
+            passed_then: passed_then.done(),
+            audited,
+            notes: self.lineup.notes(self.seens.guessed, unjudged),
+            observed_only: false,
+        };
+        (recording, traffic)
+    }
+
+    fn example(&self, id: &FlowId, seen: &Seen) -> String {
+        let (from, to, port) = seen.example;
+        let with = |ip: std::net::IpAddr, port: u16| {
+            if port == 0 { ip.to_string() } else { std::net::SocketAddr::new(ip, port).to_string() }
+        };
+        let to_port = if let Port::L4(_, n) = id.port { n } else { 0 };
+        let one = |end: u32, address: String| match self.lineup.pod(end) {
+            Some(pod) => format!("{pod} ({address})"),
+            None => address,
+        };
+        format!("{} → {}", one(id.from, with(from, port)), one(id.to, with(to, to_port)))
+    }
+}
