@@ -377,7 +377,7 @@ fn end<'a>(e: Option<Endpoint<'a>>, ip: IpAddr, names: Option<Vec<Text<'a>>>) ->
         // An address outside is judged by itself, and not by the identity that it had.
         if let Some(name) = label.0.strip_prefix("reserved:") {
             match Reserved::parse(name) {
-                None | Some(Reserved::WorldIpv4 | Reserved::WorldIpv6) => return End::Address(ip, names()),
+                None | Some(Reserved::World | Reserved::WorldIpv4 | Reserved::WorldIpv6) => return End::Address(ip, names()),
                 Some(r) => reserved = Some(reserved.map_or(r, |known: Reserved| known.min(r))),
             }
         } else if label.0.starts_with("cidr:") || label.0.starts_with("cidrgroup:") || label.0.starts_with("fqdn:") {

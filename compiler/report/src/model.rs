@@ -131,8 +131,9 @@ pub struct Recording {
 pub struct Traffic {
     /// Connections.
     pub flows: u64,
-    /// Pairs of workloads between which they are.
-    pub pairs: u64,
+    /// Pairs of workloads and ports between which they are, in words: from, to, port, connections and requests.
+    /// Most first.
+    pub pairs: Vec<(String, String, String, u64)>,
     /// Records.
     pub records: u64,
     /// Requests that a proxy will refuse, and let through before.

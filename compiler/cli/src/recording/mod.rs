@@ -141,7 +141,7 @@ impl Judged {
     ) -> (Recording, Vec<Option<Traffic>>) {
         let flows: BTreeMap<FlowId, &Seen> = self.seens.flows().into_iter().collect();
         let mut traffic: Vec<Option<Traffic>> = vec![None; review.findings.len()];
-        let mut pairs: Vec<BTreeSet<(String, String)>> = vec![BTreeSet::new(); review.findings.len()];
+        let mut pairs: Vec<BTreeMap<(String, String, FlowPort), u64>> = vec![BTreeMap::new(); review.findings.len()];
         let (mut denied, mut allowed, mut l7) = (Counting::default(), Counting::default(), Counting::default());
         let (mut connections, mut requests) = (0u64, 0u64);
         let (mut dropped_then, mut passed_then) = (Counting::default(), Counting::default());
@@ -204,9 +204,8 @@ impl Judged {
                 continue;
             }
             let (Some(slot), Some(pairs)) = (traffic.get_mut(at), pairs.get_mut(at)) else { continue };
-            pairs.insert(pair);
+            *pairs.entry((pair.0, pair.1, ask.port)).or_insert(0) += seen.connections;
             let t = slot.get_or_insert_with(Traffic::default);
-            t.pairs = pairs.len() as u64;
             t.records += seen.records;
             if !is_request {
                 t.flows += seen.connections;
@@ -224,6 +223,11 @@ impl Judged {
             if t.example.is_empty() {
                 t.example = self.example(id, seen);
             }
+        }
+        for (t, pairs) in traffic.iter_mut().zip(pairs) {
+            let Some(t) = t else { continue };
+            t.pairs = pairs.into_iter().map(|((from, to, port), n)| (from, to, port.to_string(), n)).collect();
+            t.pairs.sort_by(|a, b| b.3.cmp(&a.3).then_with(|| (&a.0, &a.1, &a.2).cmp(&(&b.0, &b.1, &b.2))));
         }
         let said = |(why, n): (&portcullis_flows::Left, &u64)| (why.words().to_owned(), *n, why.is_loss());
         let mut left: Vec<(String, u64, bool)> = self.seens.left.iter().map(said).collect();

@@ -69,7 +69,7 @@ struct JsonFinding<'a> {
 #[serde(rename_all = "camelCase")]
 struct JsonTraffic<'a> {
     connections: u64,
-    workload_pairs: u64,
+    pairs: Vec<JsonPair<'a>>,
     records: u64,
     requests_denied: u64,
     requests_allowed: u64,
@@ -77,6 +77,14 @@ struct JsonTraffic<'a> {
     last_seen: Option<String>,
     example: &'a str,
     request: &'a str,
+}
+
+#[derive(Serialize)]
+struct JsonPair<'a> {
+    from: &'a str,
+    to: &'a str,
+    port: &'a str,
+    flows: u64,
 }
 
 #[derive(Serialize)]
@@ -237,7 +245,7 @@ fn recording(r: &Recording) -> JsonRecording<'_> {
 fn traffic(t: &Traffic) -> JsonTraffic<'_> {
     JsonTraffic {
         connections: t.flows,
-        workload_pairs: t.pairs,
+        pairs: t.pairs.iter().map(|(from, to, port, flows)| JsonPair { from, to, port, flows: *flows }).collect(),
         records: t.records,
         requests_denied: t.requests_denied,
         requests_allowed: t.requests_allowed,

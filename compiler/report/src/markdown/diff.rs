@@ -130,7 +130,8 @@ fn transitions(out: &mut String, places: &Places<'_>, all: &[Transition]) {
 fn finding(places: &Places<'_>, f: &Finding, seen: &[String], explain_with: &[String]) -> String {
     let mut body = format!("{}\n\n", text(&say::effect(f)));
     for line in seen {
-        let _ = writeln!(body, "- {}", text(line));
+        let indent = line.len() - line.trim_start().len();
+        let _ = writeln!(body, "{:indent$}- {}", "", text(line.trim_start()));
     }
     for (lead, group) in [("from", &f.sources), ("to", &f.destinations)] {
         let names = say::names(group);

@@ -31,6 +31,9 @@ fn flows(r: &Recording) -> String {
     if r.requests == 0 { connections } else { format!("{connections} and {}", count(r.requests, "request")) }
 }
 
+/// Pairs that are named of each finding.
+const PAIRS: usize = 5;
+
 /// What of the finding of that place was recorded; empty without a recording.
 pub(crate) fn seen(report: &DiffReport, at: usize) -> Vec<String> {
     if report.recording.is_none() {
@@ -56,13 +59,19 @@ fn traffic(t: &Traffic) -> Vec<String> {
     if parts.is_empty() {
         parts.push(format!("{} of it", count(t.records, "record")));
     }
-    let mut first = format!("seen {} of {}", join(&parts), count(t.pairs, "workload pair"));
+    let mut first = format!("seen: {}", join(&parts));
     match (t.first, t.last) {
         (Some(a), Some(b)) if time(a) == time(b) => first = format!("{first}, at {}", time(a)),
         (Some(a), Some(b)) => first = format!("{first}, from {} to {}", time(a), time(b)),
         _ => {}
     }
     let mut out = vec![first];
+    for (from, to, port, n) in t.pairs.iter().take(PAIRS) {
+        out.push(format!("  {from} → {to} {port}: {}", number(*n)));
+    }
+    if t.pairs.len() > PAIRS {
+        out.push(format!("  and {} more pairs", number((t.pairs.len() - PAIRS) as u64)));
+    }
     if !t.example.is_empty() {
         out.push(format!("for example {}", one_line(&t.example)));
     }

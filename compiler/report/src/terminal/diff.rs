@@ -79,10 +79,11 @@ impl Page<'_> {
         };
         let title = say::flow(f);
         self.led(0, word, ink(Some(f.kind)), Ink::Bold, &title);
-        self.prose(2, Ink::Plain, &say::effect(f));
         for text in seen {
-            self.prose(2, Ink::Bold, text);
+            let indent = 2 + text.len() - text.trim_start().len();
+            self.prose(indent, Ink::Plain, text.trim_start());
         }
+        self.prose(2, Ink::Plain, &say::effect(f));
         self.members(2, "from ", &f.sources);
         self.members(2, "to ", &f.destinations);
         if let Some(text) = say::declared(f) {
