@@ -91,7 +91,7 @@ fn lines(begun: Vec<u8>, mut from: impl BufRead, each: &mut impl FnMut(Piece<'_>
             finish(&line, over, each);
             return Ok(());
         }
-        let (end, whole) = match memchr(chunk) {
+        let (end, whole) = match memchr::memchr(b'\n', chunk) {
             Some(at) => (at + 1, true),
             None => (chunk.len(), false),
         };
@@ -163,10 +163,6 @@ impl Depth {
             }
         }
     }
-}
-
-fn memchr(chunk: &[u8]) -> Option<usize> {
-    chunk.iter().position(|b| *b == b'\n')
 }
 
 fn finish(line: &[u8], over: u64, each: &mut impl FnMut(Piece<'_>)) {

@@ -2,6 +2,7 @@
 
 use crate::wire::{Endpoint, Envelope, Flow, Name, Number, Text};
 use portcullis_ir::{L4 as Transport, Reserved};
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
@@ -126,11 +127,9 @@ pub enum L7<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
     /// Who opened it.
-    pub from: End<'a>,
+    pub from: Told<'a>,
     /// Who was asked.
-    pub to: End<'a>,
-    /// Their addresses.
-    pub addresses: (IpAddr, IpAddr),
+    pub to: Told<'a>,
     /// The opener's port; 0 for ICMP.
     pub source_port: u16,
     /// What it carries.
@@ -143,6 +142,28 @@ pub struct Record<'a> {
     pub time: Option<i64>,
     /// Whether which end opened it was told by its ports, since nothing else says so.
     pub guessed: bool,
+}
+
+/// What is told of an end: read once for all flows of a pod, since its text is always the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told<'a> {
+    /// The endpoint's JSON; empty if there is none.
+    pub raw: Cow<'a, str>,
+    /// Its address.
+    pub ip: IpAddr,
+    /// DNS names that the address was known by.
+    pub names: Vec<Cow<'a, str>>,
+}
+
+impl<'a> Told<'a> {
+    /// The end, if what is told can be read.
+    pub fn end(&'a self) -> Option<End<'a>> {
+        let endpoint = match &*self.raw {
+            "" => None,
+            raw => serde_json::from_str(raw).ok()?,
+        };
+        Some(end(endpoint, self.ip, &self.names))
+    }
 }
 
 /// What a piece of a recording is.
@@ -161,26 +182,35 @@ const DENIALS: [(&str, u64); 3] = [("POLICY_DENIED", 133), ("POLICY_DENY", 181),
 
 /// Reads one object.
 pub fn read(text: &[u8]) -> Said<'_> {
-    let text = text.strip_suffix(b",").unwrap_or(text);
-    match serde_json::from_slice::<Envelope<'_>>(text) {
-        Ok(e) => envelope(e, text, 0),
-        Err(_) => cri(text).map_or(Said::Left(Left::Unreadable), |inner| match serde_json::from_slice::<Envelope<'_>>(inner) {
-            Ok(e) => envelope(e, inner, 0),
+    // Checked once and for all; JSON is UTF-8.
+    let Ok(text) = std::str::from_utf8(text) else { return Said::Left(Left::Unreadable) };
+    let text = text.strip_suffix(',').unwrap_or(text);
+    match serde_json::from_str::<Envelope<'_>>(text) {
+        Ok(mut e) => envelope(&mut e, text, 0),
+        Err(_) => cri(text).map_or(Said::Left(Left::Unreadable), |inner| match serde_json::from_str::<Envelope<'_>>(inner) {
+            Ok(mut e) => envelope(&mut e, inner, 0),
             Err(_) => Said::Left(Left::Unreadable),
         }),
     }
 }
 
+/// Reads the fields of an object and does nothing with them: the least that any reader of them costs. For
+/// measurements.
+#[doc(hidden)]
+pub fn only_parse(text: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(text) else { return false };
+    serde_json::from_str::<Envelope<'_>>(text).is_ok_and(|e| e.flow.is_some())
+}
+
 /// What stands behind a container runtime's prefix: `2024-01-01T00:00:00.0Z stdout F {…}`. A partial line is no JSON.
-fn cri(text: &[u8]) -> Option<&[u8]> {
+fn cri(text: &str) -> Option<&str> {
     let mut rest = text;
     for part in 0..3 {
-        let at = rest.iter().position(|b| *b == b' ')?;
-        let (head, tail) = (rest.get(..at)?, rest.get(at + 1..)?);
+        let (head, tail) = rest.split_once(' ')?;
         let fits = match part {
-            0 => head.first().is_some_and(u8::is_ascii_digit) && head.contains(&b'T'),
-            1 => head == b"stdout" || head == b"stderr",
-            _ => head == b"F" || head == b"P",
+            0 => head.starts_with(|c: char| c.is_ascii_digit()) && head.contains('T'),
+            1 => head == "stdout" || head == "stderr",
+            _ => head == "F" || head == "P",
         };
         if !fits {
             return None;
@@ -190,21 +220,21 @@ fn cri(text: &[u8]) -> Option<&[u8]> {
     Some(rest)
 }
 
-fn envelope<'a>(e: Envelope<'a>, text: &'a [u8], depth: u8) -> Said<'a> {
-    if let Some(flow) = e.flow {
+fn envelope<'a>(e: &mut Envelope<'a>, text: &'a str, depth: u8) -> Said<'a> {
+    if let Some(flow) = &mut e.flow {
         return flow_of(flow, e.time.as_ref());
     }
-    if let Some(lost) = e.lost_events {
+    if let Some(lost) = &e.lost_events {
         return Said::Lost(lost.num_events_lost.unwrap_or_default().0);
     }
-    if let Some(Text(log)) = e.log {
-        return wrapped(&log, depth);
+    if let Some(Text(log)) = &e.log {
+        return wrapped(log, depth);
     }
     if e.node_status.is_some() || e.agent_event.is_some() || e.debug_event.is_some() {
         return Said::Left(Left::OtherEvent);
     }
-    match serde_json::from_slice::<Flow<'a>>(text) {
-        Ok(flow) if flow.ip.is_some() || flow.verdict != Name::Absent => flow_of(flow, None),
+    match serde_json::from_str::<Flow<'a>>(text) {
+        Ok(mut flow) if flow.ip.is_some() || flow.verdict != Name::Absent => flow_of(&mut flow, None),
         Ok(_) => Said::Left(Left::NoFlow),
         Err(_) => Said::Left(Left::Unreadable),
     }
@@ -212,14 +242,14 @@ fn envelope<'a>(e: Envelope<'a>, text: &'a [u8], depth: u8) -> Said<'a> {
 
 /// A line that a log shipper wrapped as a text: read on its own, since it has escapes.
 fn wrapped(log: &str, depth: u8) -> Said<'static> {
-    let inner = log.trim().as_bytes();
+    let inner = log.trim();
     if depth > 1 {
         return Said::Left(Left::NoFlow);
     }
-    let inner = if inner.first() == Some(&b'{') { Some(inner) } else { cri(inner) };
+    let inner = if inner.starts_with('{') { Some(inner) } else { cri(inner) };
     let Some(inner) = inner else { return Said::Left(Left::NoFlow) };
-    match serde_json::from_slice::<Envelope<'_>>(inner) {
-        Ok(e) => match envelope(e, inner, depth + 1) {
+    match serde_json::from_str::<Envelope<'_>>(inner) {
+        Ok(mut e) => match envelope(&mut e, inner, depth + 1) {
             Said::Record(r) => Said::Record(Box::new(r.owned())),
             Said::Lost(n) => Said::Lost(n),
             Said::Left(l) => Said::Left(l),
@@ -236,7 +266,7 @@ fn name_is(name: &Name<'_>, text: &str, number: i64) -> bool {
     }
 }
 
-fn flow_of<'a>(mut f: Flow<'a>, beside: Option<&Text<'a>>) -> Said<'a> {
+fn flow_of<'a>(f: &mut Flow<'a>, beside: Option<&Text<'a>>) -> Said<'a> {
     let left = |why| Said::Left(why);
     if name_is(&f.kind, "SOCK", 3) && f.kind != Name::Absent {
         return left(Left::SocketCall);
@@ -247,18 +277,23 @@ fn flow_of<'a>(mut f: Flow<'a>, beside: Option<&Text<'a>>) -> Said<'a> {
     }) else {
         return left(Left::NoAddress);
     };
-    let verdict = match verdict(&f) {
+    let verdict = match verdict(f) {
         Ok(v) => v,
         Err(why) => return left(why),
     };
-    let Some(head) = transport(&f) else { return left(Left::NoTransport) };
+    let Some(head) = transport(f) else { return left(Left::NoTransport) };
     let time = f.time.as_ref().or(beside).and_then(|t| t.0.parse::<jiff::Timestamp>().ok());
     let time = time.and_then(|t| i64::try_from(t.as_nanosecond()).ok());
+    let told = |raw: Option<&'a RawValue>, ip, names: Option<Vec<Text<'a>>>| Told {
+        raw: Cow::Borrowed(raw.map_or("", RawValue::get)),
+        ip,
+        names: names.unwrap_or_default().into_iter().map(|n| lower(n.0)).collect(),
+    };
     let (source_end, destination_end) = (
-        end(f.source.take(), source, f.source_names.take()),
-        end(f.destination.take(), destination, f.destination_names.take()),
+        told(f.source, source, f.source_names.take()),
+        told(f.destination, destination, f.destination_names.take()),
     );
-    let (is_reply, guessed) = reply(&f, &head, verdict);
+    let (is_reply, guessed) = reply(f, &head, verdict);
     let l7 = match f.l7.take() {
         None => None,
         // A sample stands for a request.
@@ -277,12 +312,8 @@ fn flow_of<'a>(mut f: Flow<'a>, beside: Option<&Text<'a>>) -> Said<'a> {
         },
     };
     let swap = is_reply || matches!(head, Head::Icmp(false, 0) | Head::Icmp(true, 129));
-    let (from, to, addresses) = if swap {
-        (destination_end, source_end, (destination, source))
-    } else {
-        (source_end, destination_end, (source, destination))
-    };
-    Said::Record(Box::new(Record { from, to, addresses, source_port, port, l7, verdict, time, guessed }))
+    let (from, to) = if swap { (destination_end, source_end) } else { (source_end, destination_end) };
+    Said::Record(Box::new(Record { from, to, source_port, port, l7, verdict, time, guessed }))
 }
 
 fn verdict(f: &Flow<'_>) -> Result<Verdict, Left> {
@@ -368,8 +399,8 @@ fn reply(f: &Flow<'_>, head: &Head, verdict: Verdict) -> (bool, bool) {
     }
 }
 
-fn end<'a>(e: Option<Endpoint<'a>>, ip: IpAddr, names: Option<Vec<Text<'a>>>) -> End<'a> {
-    let names = || names.unwrap_or_default().into_iter().map(|n| lower(n.0)).collect();
+fn end<'a>(e: Option<Endpoint<'a>>, ip: IpAddr, names: &[Cow<'a, str>]) -> End<'a> {
+    let names = || names.to_vec();
     let Some(e) = e else { return End::Address(ip, names()) };
     let labels = e.labels.unwrap_or_default();
     let mut reserved = None;
@@ -454,6 +485,12 @@ impl End<'_> {
     }
 }
 
+impl Told<'_> {
+    fn owned(self) -> Told<'static> {
+        Told { raw: keep(self.raw), ip: self.ip, names: self.names.into_iter().map(keep).collect() }
+    }
+}
+
 impl L7<'_> {
     /// The same without the line that it was read from.
     pub fn owned(self) -> L7<'static> {
@@ -474,7 +511,6 @@ impl Record<'_> {
         Record {
             from: self.from.owned(),
             to: self.to.owned(),
-            addresses: self.addresses,
             source_port: self.source_port,
             port: self.port,
             l7: self.l7.map(L7::owned),

@@ -1,6 +1,6 @@
 //! Facts gathered: each distinct flow once, with how often, when and how it was seen.
 
-use crate::record::{self, End, L7, Left, Port, Record, Said, Verdict};
+use crate::record::{self, End, L7, Left, Port, Record, Said, Told, Verdict};
 use hashbrown::HashTable;
 use rustc_hash::{FxBuildHasher, FxHasher};
 use std::collections::{BTreeMap, HashMap};
@@ -54,6 +54,8 @@ pub struct Seen {
 pub struct Seens {
     ends: Vec<End<'static>>,
     known: HashTable<u32>,
+    /// Texts of endpoints whose end does not depend on the address, and that end.
+    texts: HashTable<(Box<str>, u32)>,
     requests: Vec<L7<'static>>,
     known_requests: HashTable<u32>,
     flows: HashMap<FlowId, Seen, FxBuildHasher>,
@@ -75,6 +77,7 @@ impl Default for Seens {
         Self {
             ends: Vec::new(),
             known: HashTable::new(),
+            texts: HashTable::new(),
             requests: Vec::new(),
             known_requests: HashTable::new(),
             flows: HashMap::default(),
@@ -109,10 +112,11 @@ impl Seens {
 
     fn record(&mut self, r: Record<'_>) {
         let is_new = self.is_new(&r);
-        let (example, verdict, time) = ((r.addresses.0, r.addresses.1, r.source_port), r.verdict, r.time);
+        let (example, verdict, time) = ((r.from.ip, r.to.ip, r.source_port), r.verdict, r.time);
         self.guessed += u64::from(r.guessed);
-        let from = intern(&mut self.ends, &mut self.known, r.from, End::owned);
-        let to = intern(&mut self.ends, &mut self.known, r.to, End::owned);
+        let (Some(from), Some(to)) = (self.end(&r.from), self.end(&r.to)) else {
+            return self.leave(Left::Unreadable);
+        };
         let request = r.l7.map_or(0, |l7| 1 + intern(&mut self.requests, &mut self.known_requests, l7, L7::owned));
         let id = FlowId { from, to, port: r.port, request };
         if self.flows.len() >= DISTINCT && !self.flows.contains_key(&id) {
@@ -143,11 +147,27 @@ impl Seens {
         }
     }
 
+    /// The number of an end. What is told of a pod is read when it is first met.
+    fn end(&mut self, told: &Told<'_>) -> Option<u32> {
+        let hash = hash_of(&told.raw);
+        if let Some((_, known)) = self.texts.find(hash, |(text, _)| **text == *told.raw) {
+            return Some(*known);
+        }
+        let end = told.end()?;
+        let fixed = !matches!(end, End::Address(..));
+        let at = intern(&mut self.ends, &mut self.known, end, End::owned);
+        if fixed && self.texts.len() < DISTINCT {
+            let text = (Box::from(&*told.raw), at);
+            self.texts.insert_unique(hash, text, |(text, _)| hash_of(text));
+        }
+        Some(at)
+    }
+
     /// Whether a record is of a connection that was not seen lately: the same one is seen at both its nodes, and at
     /// several places of each.
     fn is_new(&mut self, r: &Record<'_>) -> bool {
         let mut h = FxHasher::default();
-        (r.addresses, r.source_port, r.port).hash(&mut h);
+        (r.from.ip, r.to.ip, r.source_port, r.port).hash(&mut h);
         let hash = h.finish() | 1;
         let time = r.time.unwrap_or_default();
         let at = usize::try_from(hash >> 8).unwrap_or_default() % CONNECTIONS;
@@ -179,6 +199,12 @@ impl Seens {
     pub fn is_empty(&self) -> bool {
         self.flows.is_empty()
     }
+}
+
+/// The hash of an endpoint's text: of its length and its beginning, where the numbers stand that pods do not share.
+fn hash_of(text: &str) -> u64 {
+    let head = text.as_bytes();
+    FxBuildHasher.hash_one((head.len(), head.get(..64).unwrap_or(head)))
 }
 
 /// The index of something that is known, or becomes so.

@@ -3,6 +3,7 @@
 
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, de};
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -124,9 +125,9 @@ pub(crate) struct Flow<'a> {
     #[serde(default)]
     pub(crate) l4: Option<L4>,
     #[serde(borrow, default)]
-    pub(crate) source: Option<Endpoint<'a>>,
+    pub(crate) source: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    pub(crate) destination: Option<Endpoint<'a>>,
+    pub(crate) destination: Option<&'a RawValue>,
     #[serde(borrow, default, rename = "Type", alias = "type")]
     pub(crate) kind: Name<'a>,
     #[serde(borrow, default, alias = "sourceNames")]

@@ -1,0 +1,80 @@
+//! How fast recordings are read: `speed [FILE]`, beside parsing the same fields with the same library and doing nothing
+//! with them. Without a file, a recording of a cluster of 1,000 pods is made.
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::cast_precision_loss, reason = "a measuring tool")]
+
+use portcullis_flows::Seens;
+use portcullis_flows::read::{Piece, open, pieces};
+use std::fmt::Write as _;
+use std::time::Instant;
+
+const FLOWS: u32 = 500_000;
+
+/// Lines as Hubble's exporter writes them.
+fn recording(peers: u32) -> String {
+    let mut out = String::new();
+    for n in 0..FLOWS {
+        // A connection's request and its answer; each pod asks so many others.
+        let c = n / 2;
+        let a = c * 7919 % 1000;
+        let b = (a * 31 + c / 1000 % peers * 57) % 997;
+        let end = |i: u32| {
+            format!(
+                "{{\"ID\":{},\"identity\":{},\"cluster_name\":\"default\",\"namespace\":\"team-{}\",\"labels\":[\"k8s:app=app-{}\",\"k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name=team-{}\",\"k8s:io.cilium.k8s.policy.cluster=default\",\"k8s:io.cilium.k8s.policy.serviceaccount=default\",\"k8s:io.kubernetes.pod.namespace=team-{}\"],\"pod_name\":\"app-{}-6d4cf56db6-{i:05}\",\"workloads\":[{{\"name\":\"app-{}\",\"kind\":\"Deployment\"}}]}}",
+                i + 10, 10_000 + i % 200, i % 40, i % 200, i % 40, i % 40, i % 200, i % 200
+            )
+        };
+        let reply = n % 2 == 1;
+        let (sport, dport) = if reply { (8080, 32_768 + n / 2 % 28_000) } else { (32_768 + n / 2 % 28_000, 8080) };
+        let (s, d) = if reply { (b, a) } else { (a, b) };
+        writeln!(
+            out,
+            "{{\"flow\":{{\"time\":\"2026-11-24T10:{:02}:{:02}.{:09}Z\",\"uuid\":\"7d0ad3a1-0000-4000-8000-{n:012}\",\"verdict\":\"FORWARDED\",\"ethernet\":{{\"source\":\"0a:58:0a:00:00:01\",\"destination\":\"0a:58:0a:00:00:02\"}},\"IP\":{{\"source\":\"10.1.{}.{}\",\"destination\":\"10.1.{}.{}\",\"ipVersion\":\"IPv4\"}},\"l4\":{{\"TCP\":{{\"source_port\":{sport},\"destination_port\":{dport},\"flags\":{{\"ACK\":true,\"PSH\":true}}}}}},\"source\":{},\"destination\":{},\"Type\":\"L3_L4\",\"node_name\":\"default/node-{}\",\"event_type\":{{\"type\":4,\"sub_type\":3}},\"traffic_direction\":\"INGRESS\",\"trace_observation_point\":\"TO_ENDPOINT\",\"trace_reason\":\"ESTABLISHED\",\"is_reply\":{reply},\"interface\":{{\"index\":12,\"name\":\"lxc1\"}},\"Summary\":\"TCP Flags: ACK, PSH\"}},\"node_name\":\"default/node-1\",\"time\":\"2026-11-24T10:00:00Z\"}}",
+            n / 60_000 % 60, n / 1000 % 60, n, s / 250, s % 250 + 1, d / 250, d % 250 + 1, end(s), end(d), n % 10
+        )
+        .unwrap();
+    }
+    out
+}
+
+fn main() {
+    match std::env::args().nth(1) {
+        Some(path) => measure(&path, &std::fs::read(&path).unwrap()),
+        None => {
+            for peers in [8, 250] {
+                measure(&format!("1,000 pods that ask {peers} others each"), recording(peers).as_bytes());
+            }
+        }
+    }
+}
+
+fn measure(what: &str, bytes: &[u8]) {
+    let (mut parse, mut read, mut distinct) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..5 {
+        let t = Instant::now();
+        let mut flows = 0u32;
+        pieces(open(bytes).unwrap(), |p: Piece<'_>| {
+            if let Piece::Object(line) = p {
+                flows += u32::from(portcullis_flows::record::only_parse(line));
+            }
+        })
+        .unwrap();
+        parse.push(t.elapsed().as_secs_f64() / f64::from(flows));
+        let t = Instant::now();
+        let mut seens = Seens::default();
+        pieces(open(bytes).unwrap(), |p: Piece<'_>| seens.add(p)).unwrap();
+        read.push(t.elapsed().as_secs_f64() / f64::from(flows));
+        assert_eq!(seens.records, u64::from(flows));
+        distinct = seens.flows().len();
+    }
+    for all in [&mut parse, &mut read] {
+        all.sort_by(f64::total_cmp);
+    }
+    let (parse, read) = (parse.get(2).unwrap(), read.get(2).unwrap());
+    println!(
+        "{what}: {} MB, {distinct} distinct flows; fields parsed: {:.0} flows a second; read and gathered: {:.0} flows a second; ratio {:.2}",
+        bytes.len() / 1_000_000,
+        1.0 / parse,
+        1.0 / read,
+        read / parse
+    );
+}
