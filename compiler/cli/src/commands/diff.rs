@@ -71,7 +71,7 @@ pub(super) fn compare(
     if !observed_only && let Some(note) = add_samples(&mut [&mut base, &mut head], &options) {
         notes.push(note);
     }
-    let judged = recorded.map(|(seens, _)| recording::line_up(seens, &mut base, &mut head));
+    let judged = recorded.map(|(seens, _)| recording::line_up(seens, &mut base, &mut head, &options));
     let asks = judged.as_ref().map_or(&[][..], recording::Judged::asks);
     let (mut review, told) = review_with(base.input(&options), head.input(&options), asks);
     let (mut recording, mut traffic) = (None, Vec::new());

@@ -70,6 +70,7 @@ impl Index {
 
 /// See the module documentation.
 pub(super) struct Lineup {
+    cluster_name: SmolStr,
     indices: [Index; 2],
     known: Vec<Known>,
     stand_ins: HashMap<(SmolStr, SmolStr, LabelSet), [EndpointId; 2]>,
@@ -80,8 +81,9 @@ pub(super) struct Lineup {
 }
 
 impl Lineup {
-    pub(super) fn new(base: &Cluster, head: &Cluster) -> Self {
+    pub(super) fn new(base: &Cluster, head: &Cluster, cluster_name: &str) -> Self {
         Self {
+            cluster_name: cluster_name.into(),
             indices: [Index::new(base), Index::new(head)],
             known: Vec::new(),
             stand_ins: HashMap::new(),
@@ -166,6 +168,10 @@ impl Lineup {
             let mut all: Vec<Label> = labels.iter().cloned().collect();
             if of_label(label::POD_NAMESPACE).is_none() {
                 all.push(Label::k8s(label::POD_NAMESPACE, namespace.clone()));
+            }
+            // Older recorders leave it out; the pod is of this cluster all the same.
+            if of_label(label::CLUSTER).is_none() {
+                all.push(Label::k8s(label::CLUSTER, self.cluster_name.clone()));
             }
             let kind = if pod.workload.0.is_empty() { "Pod" } else { &*pod.workload.0 };
             let workload = Workload { namespace: namespace.clone(), name: of.into(), kind: kind.into() };

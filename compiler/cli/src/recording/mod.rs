@@ -89,8 +89,8 @@ pub(crate) struct Judged {
 }
 
 /// Lines a recording up with the sides, which get the pods that only the recording knows.
-pub(crate) fn line_up(seens: Seens, base: &mut Side<'_>, head: &mut Side<'_>) -> Judged {
-    let mut lineup = Lineup::new(&base.cluster, &head.cluster);
+pub(crate) fn line_up(seens: Seens, base: &mut Side<'_>, head: &mut Side<'_>, options: &Options) -> Judged {
+    let mut lineup = Lineup::new(&base.cluster, &head.cluster, &options.cluster_name);
     for end in seens.ends() {
         lineup.add(end, &mut base.cluster, &mut head.cluster);
     }
