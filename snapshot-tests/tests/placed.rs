@@ -25,7 +25,9 @@ fn asks(base: &Side, head: &Side) -> Vec<Ask> {
         }
     }
     let both = |p: PeerRef| [p.clone(), p];
-    ends.extend([Reserved::Host, Reserved::RemoteNode, Reserved::Ingress].map(|r| both(PeerRef::Reserved(r))));
+    ends.extend(
+        [Reserved::Host, Reserved::RemoteNode, Reserved::Ingress].map(|r| both(PeerRef::Reserved(r))),
+    );
     let names = probe::names(&sides);
     for ip in probe::addresses(&sides).into_iter().take(8) {
         ends.push(both(PeerRef::External { ip, names: Vec::new() }));
@@ -81,7 +83,9 @@ fn check(bytes: &[u8]) {
         match want {
             (Verdict::Allowed, Verdict::Denied) => assert_eq!(kind, Some(FindingKind::Denied), "{ask:?}"),
             (Verdict::Denied, Verdict::Allowed) => assert_eq!(kind, Some(FindingKind::Allowed), "{ask:?}"),
-            (Verdict::Allowed, Verdict::Allowed) => assert!(kind.is_none_or(|k| k == FindingKind::L7), "{ask:?}"),
+            (Verdict::Allowed, Verdict::Allowed) => {
+                assert!(kind.is_none_or(|k| k == FindingKind::L7), "{ask:?}");
+            }
             (Verdict::Denied, Verdict::Denied) => assert_eq!(kind, None, "{ask:?}"),
         }
     }

@@ -100,8 +100,10 @@ pub(crate) struct DiffArgs {
 
 /// `simulate`.
 #[derive(Debug, Args)]
-#[command(after_help = "FLOWS are JSON lines as `hubble observe -o json` or Hubble's exporter wrote them: plain, gzip or \
-    zstd, behind a container runtime's or log shipper's prefix, or in an array.")]
+#[command(
+    after_help = "FLOWS are JSON lines as `hubble observe -o json` or Hubble's exporter wrote them: plain, gzip or \
+    zstd, behind a container runtime's or log shipper's prefix, or in an array."
+)]
 pub(crate) struct SimulateArgs {
     /// Files of recorded flows, `-` for standard input
     #[arg(value_name = "FLOWS", required = true)]

@@ -12,8 +12,8 @@ mod coverage;
 mod exit;
 mod git;
 mod output;
-mod resolve;
 mod recording;
+mod resolve;
 mod session;
 mod solver;
 

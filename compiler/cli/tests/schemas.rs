@@ -122,3 +122,34 @@ fn documents_of_prove_and_of_the_symbolic_diff_are_what_their_schemas_say() {
     let run = s.run(&[&["diff", "--symbolic", "p", "p"][..], &JSON].concat()).ends(0);
     assert_eq!(document("symbolic-diff", &run)["allowed"]["state"], "none");
 }
+
+#[test]
+fn documents_with_recordings_are_what_the_schema_says() {
+    let s = shop();
+    s.write("empty/none.yaml", "");
+    let pod = |name: &str| {
+        format!(
+            "{{\"namespace\":\"shop\",\"pod_name\":\"{name}-1\",\"workloads\":[{{\"name\":\"{name}\"}}]}}"
+        )
+    };
+    let flow = format!(
+        "{{\"flow\":{{\"time\":\"2026-11-24T10:00:00Z\",\"verdict\":\"FORWARDED\",\"is_reply\":false,\"IP\":{{\"source\":\"10.1.0.1\",\
+         \"destination\":\"10.1.0.2\"}},\"l4\":{{\"TCP\":{{\"source_port\":40000,\"destination_port\":8080}}}},\"source\":{},\
+         \"destination\":{}}}}}\nnothing\n",
+        pod("db"),
+        pod("web")
+    );
+    s.write("flows", flow);
+    let simulate = ["simulate", "flows", "--base", "empty", "--candidate", "p", "--cluster", "c.yaml"];
+    let value = document("diff", &s.run(&[&simulate[..], &JSON].concat()).ends(1));
+    assert_eq!(value["findings"][0]["traffic"]["pairs"][0]["from"], "shop/db");
+    assert_eq!(value["recording"]["leftOut"][0]["count"], 1);
+    let diff = ["diff", "empty", "p", "--cluster", "c.yaml", "--flows", "flows"];
+    let value = document("diff", &s.run(&[&diff[..], &JSON].concat()).ends(1));
+    assert_eq!(value["recording"]["observedOnly"], false);
+    // The other formats say it, too.
+    for format in ["markdown", "sarif", "github", "junit"] {
+        let run = s.run(&[&simulate[..], &["--format", format]].concat()).ends(1);
+        assert!(run.out.contains("shop/db → shop/web TCP 8080: 1"), "{format}: {}", run.out);
+    }
+}

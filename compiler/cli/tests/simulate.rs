@@ -14,8 +14,11 @@ use support::{Sandbox, cluster, policy};
 
 /// An end as Hubble writes it, its address, and its names.
 fn end(e: &End, n: usize, v6: bool) -> (Value, IpAddr, Vec<String>) {
-    let own: IpAddr =
-        if v6 { format!("fd99::{n:x}").parse().unwrap() } else { format!("10.250.{}.{}", n / 250, n % 250 + 1).parse().unwrap() };
+    let own: IpAddr = if v6 {
+        format!("fd99::{n:x}").parse().unwrap()
+    } else {
+        format!("10.250.{}.{}", n / 250, n % 250 + 1).parse().unwrap()
+    };
     match e {
         End::Pod(text) => {
             let (namespace, name) = text.split_once('/').unwrap();
@@ -23,7 +26,9 @@ fn end(e: &End, n: usize, v6: bool) -> (Value, IpAddr, Vec<String>) {
                             "workloads": [{"name": name, "kind": "Deployment"}]});
             (of, own, Vec::new())
         }
-        End::Entity(r) => (json!({"identity": 1, "labels": [format!("reserved:{}", r.name())]}), own, Vec::new()),
+        End::Entity(r) => {
+            (json!({"identity": 1, "labels": [format!("reserved:{}", r.name())]}), own, Vec::new())
+        }
         // The identity that it had then counts for nothing.
         End::Address(ip, names) => (
             json!({"identity": 16_777_300, "labels": ["cidr:192.0.2.0/24", "reserved:world"]}),
@@ -74,7 +79,11 @@ fn lines(f: &portcullis_snapshot_tests::flows::Flow, n: usize, out: &mut String)
         "verdict": "FORWARDED", "l4": header, "Type": "L3_L4", "node_name": "node-1",
         "event_type": {"type": 4}, "trace_observation_point": "TO_ENDPOINT", "is_reply": reply,
     });
-    let (a, b) = if reply { ((&to, to_ip, &to_names), (&from, from_ip, &from_names)) } else { ((&from, from_ip, &from_names), (&to, to_ip, &to_names)) };
+    let (a, b) = if reply {
+        ((&to, to_ip, &to_names), (&from, from_ip, &from_names))
+    } else {
+        ((&from, from_ip, &from_names), (&to, to_ip, &to_names))
+    };
     flow["IP"] = json!({"source": a.1, "destination": b.1, "ipVersion": if v6 { "IPv6" } else { "IPv4" }});
     flow["source"] = a.0.clone();
     flow["destination"] = b.0.clone();
@@ -100,7 +109,9 @@ fn lines(f: &portcullis_snapshot_tests::flows::Flow, n: usize, out: &mut String)
         }
         // Seen at both nodes, and twice at one.
         4 => {
-            for (node, point) in [("node-1", "FROM_ENDPOINT"), ("node-1", "TO_OVERLAY"), ("node-2", "TO_ENDPOINT")] {
+            for (node, point) in
+                [("node-1", "FROM_ENDPOINT"), ("node-1", "TO_OVERLAY"), ("node-2", "TO_ENDPOINT")]
+            {
                 flow["node_name"] = json!(node);
                 flow["trace_observation_point"] = json!(point);
                 writeln!(out, "{}", whole(&flow)).unwrap();
@@ -125,7 +136,8 @@ fn every_example_comes_to_what_the_interpreter_says_of_its_flows() {
         for (n, f) in case.flows.iter().enumerate() {
             let known = |e: &End| match e {
                 End::Address(ip, _) => {
-                    base.cluster.node_ips.contains(ip) || base.cluster.endpoints().any(|(_, e)| e.ips.contains(ip))
+                    base.cluster.node_ips.contains(ip)
+                        || base.cluster.endpoints().any(|(_, e)| e.ips.contains(ip))
                 }
                 End::Entity(r) => r.name().starts_with("world"),
                 End::Pod(_) => false,
@@ -136,7 +148,8 @@ fn every_example_comes_to_what_the_interpreter_says_of_its_flows() {
             let verdict = |side: &portcullis_snapshot_tests::side::Side| -> Option<Verdict> {
                 let (from, to) = (f.from.on(&side.cluster).ok()?, f.to.on(&side.cluster).ok()?);
                 let is_pod = |p: &PeerRef| matches!(p, PeerRef::Endpoint(_));
-                (is_pod(&from) || is_pod(&to)).then(|| side.oracle().judge(&Flow { from, to, port: f.port }).verdict())
+                (is_pod(&from) || is_pod(&to))
+                    .then(|| side.oracle().judge(&Flow { from, to, port: f.port }).verdict())
             };
             let (Some(b), Some(h)) = (verdict(base), verdict(head)) else { continue };
             if !lines(f, n, &mut recording) {
@@ -157,13 +170,29 @@ fn every_example_comes_to_what_the_interpreter_says_of_its_flows() {
         let path = |part: &str| folder.join(part).to_string_lossy().into_owned();
         let (base, head, cluster) = (path("base"), path("head"), path("cluster.yaml"));
         let run = s.run(&[
-            "simulate", "flows.jsonl", "--base", &base, "--candidate", &head, "--cluster", &cluster, "--format", "json",
-            "--fail-on", "never",
+            "simulate",
+            "flows.jsonl",
+            "--base",
+            &base,
+            "--candidate",
+            &head,
+            "--cluster",
+            &cluster,
+            "--format",
+            "json",
+            "--fail-on",
+            "never",
         ]);
-        let v: Value = serde_json::from_str(&run.out).unwrap_or_else(|e| panic!("{}: {e}: {} {}", case.name, run.out, run.err));
+        let v: Value = serde_json::from_str(&run.out)
+            .unwrap_or_else(|e| panic!("{}: {e}: {} {}", case.name, run.out, run.err));
         let r = &v["recording"];
         assert_eq!(r["connections"], all, "{}: {r:#}", case.name);
-        assert_eq!((&r["denied"]["flows"], &r["allowed"]["flows"]), (&json!(denied), &json!(allowed)), "{}: {r:#}", case.name);
+        assert_eq!(
+            (&r["denied"]["flows"], &r["allowed"]["flows"]),
+            (&json!(denied), &json!(allowed)),
+            "{}: {r:#}",
+            case.name
+        );
         assert_eq!(r["notJudged"], json!([]), "{}", case.name);
         cases += 1;
         judged += all;
@@ -172,7 +201,9 @@ fn every_example_comes_to_what_the_interpreter_says_of_its_flows() {
 }
 
 fn pod(name: &str) -> String {
-    format!("{{\"namespace\":\"shop\",\"pod_name\":\"{name}-1\",\"labels\":[\"k8s:app={name}\",\"k8s:io.kubernetes.pod.namespace=shop\"],\"workloads\":[{{\"name\":\"{name}\"}}]}}")
+    format!(
+        "{{\"namespace\":\"shop\",\"pod_name\":\"{name}-1\",\"labels\":[\"k8s:app={name}\",\"k8s:io.kubernetes.pod.namespace=shop\"],\"workloads\":[{{\"name\":\"{name}\"}}]}}"
+    )
 }
 
 fn record(from: &str, to: &str, port: u16, n: u16, more: &str) -> String {
@@ -199,7 +230,9 @@ fn what_becomes_denied_is_said_with_its_line_and_the_exit_code() {
     let run = s.run(&[&["simulate", "f"], &ARGS[..]].concat()).ends(1);
     run.says(&["newly denied: 3 flows, 1 workload pair", "shop/back → shop/web TCP 8080: 3", "head/a.yaml"]);
     s.write("g", record(&pod("front"), &pod("web"), 8080, 9, ""));
-    s.run(&[&["simulate", "g"], &ARGS[..]].concat()).ends(0).says(&["no recorded flow changes (1 connection looked at)"]);
+    s.run(&[&["simulate", "g"], &ARGS[..]].concat())
+        .ends(0)
+        .says(&["no recorded flow changes (1 connection looked at)"]);
     // The same findings in the order of what was seen, and those never seen marked.
     let run = s.run(&["diff", "base", "head", "--cluster", "c.yaml", "--flows", "f"]).ends(1);
     run.says(&["seen: 3 connections", "never seen in the recording"]);
@@ -225,7 +258,10 @@ fn recordings_are_read_compressed_from_standard_input_and_as_arrays() {
 #[test]
 fn pods_that_are_gone_are_judged_by_their_recorded_labels() {
     let s = scene();
-    let gone = pod("back").replace("back-1", "batch-9").replace("\"name\":\"back\"", "\"name\":\"batch\"").replace("app=back", "app=batch");
+    let gone = pod("back")
+        .replace("back-1", "batch-9")
+        .replace("\"name\":\"back\"", "\"name\":\"batch\"")
+        .replace("app=back", "app=batch");
     s.write("f", record(&gone, &pod("web"), 8080, 1, ""));
     let run = s.run(&[&["simulate", "f"], &ARGS[..]].concat()).ends(1);
     run.says(&["newly denied: 1 flow", "shop/batch", "recorded labels stand in"]);
@@ -240,15 +276,30 @@ fn what_says_nothing_is_counted_by_reason() {
     let s = scene();
     let mut text = String::new();
     for line in [
-        "no json", "{\"flow\":", "[]", "{}", "{\"flow\":{}}", "{\"node_status\":{}}", "{\"lost_events\":{\"num_events_lost\":\"41\"}}",
-        "{\"flow\":{\"verdict\":\"FORWARDED\"}}", "{\"flow\":{\"verdict\":77,\"IP\":{\"source\":\"::1\",\"destination\":\"::2\"}}}",
-        "\u{0}\u{1}", "{\"log\":\"{\\\"log\\\":\\\"{}\\\"}\"}", "{\"flow\":{\"time\":\"yesterday\",\"verdict\":\"FORWARDED\",\"IP\":{\"source\":\"1.1.1.1\",\"destination\":\"x\"}}}",
+        "no json",
+        "{\"flow\":",
+        "[]",
+        "{}",
+        "{\"flow\":{}}",
+        "{\"node_status\":{}}",
+        "{\"lost_events\":{\"num_events_lost\":\"41\"}}",
+        "{\"flow\":{\"verdict\":\"FORWARDED\"}}",
+        "{\"flow\":{\"verdict\":77,\"IP\":{\"source\":\"::1\",\"destination\":\"::2\"}}}",
+        "\u{0}\u{1}",
+        "{\"log\":\"{\\\"log\\\":\\\"{}\\\"}\"}",
+        "{\"flow\":{\"time\":\"yesterday\",\"verdict\":\"FORWARDED\",\"IP\":{\"source\":\"1.1.1.1\",\"destination\":\"x\"}}}",
     ] {
         writeln!(text, "{line}").unwrap();
     }
     writeln!(text, "{{\"x\":\"{}\"}}", "y".repeat(1 << 20)).unwrap();
-    text.push_str(&record(&pod("back"), &pod("web"), 8080, 1, ",\"drop_reason_desc\":\"STALE_OR_UNROUTABLE_IP\"").replace("FORWARDED", "DROPPED"));
-    text.push_str(&record(&pod("back"), &pod("web"), 8080, 2, ",\"drop_reason_desc\":\"POLICY_DENIED\"").replace("FORWARDED", "DROPPED"));
+    text.push_str(
+        &record(&pod("back"), &pod("web"), 8080, 1, ",\"drop_reason_desc\":\"STALE_OR_UNROUTABLE_IP\"")
+            .replace("FORWARDED", "DROPPED"),
+    );
+    text.push_str(
+        &record(&pod("back"), &pod("web"), 8080, 2, ",\"drop_reason_desc\":\"POLICY_DENIED\"")
+            .replace("FORWARDED", "DROPPED"),
+    );
     text.push_str(&record(&pod("back"), &pod("web"), 8080, 3, "").replace("FORWARDED", "AUDIT"));
     text.push_str(&record(&pod("back"), &pod("web"), 8080, 4, "").replace("L3_L4", "SOCK"));
     s.write("f", &text);
@@ -269,9 +320,6 @@ fn what_says_nothing_is_counted_by_reason() {
 #[test]
 fn requests_are_held_to_the_rules_of_proxies() {
     let s = scene();
-    let open = policy("a", "web", "front");
-    let ruled = open.clone() + "\n";
-    s.write("base/a.yaml", &open);
     let with = |rules: &str| {
         format!(
             "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {{name: a, namespace: shop}}\nspec:\n  endpointSelector: \
@@ -279,15 +327,17 @@ fn requests_are_held_to_the_rules_of_proxies() {
              [{{port: \"8080\", protocol: TCP}}]\n      rules: {{http: [{rules}]}}\n"
         )
     };
-    let _ = ruled;
-    s.write("base/a.yaml", with("{method: GET}")).write("head/a.yaml", with("{method: GET, path: \"/items(/[0-9]+)?\"}"));
+    s.write("base/a.yaml", with("{method: GET}"))
+        .write("head/a.yaml", with("{method: GET, path: \"/items(/[0-9]+)?\"}"));
     let ask = |n: u16, method: &str, url: &str, kind: &str| {
         record(
             &pod("front"),
             &pod("web"),
             8080,
             n,
-            &format!(",\"l7\":{{\"type\":\"{kind}\",\"http\":{{\"method\":\"{method}\",\"url\":\"{url}\"}}}}"),
+            &format!(
+                ",\"l7\":{{\"type\":\"{kind}\",\"http\":{{\"method\":\"{method}\",\"url\":\"{url}\"}}}}"
+            ),
         )
         .replace("L3_L4", "L7")
     };
@@ -304,5 +354,7 @@ fn requests_are_held_to_the_rules_of_proxies() {
     // The POST was refused before, too.
     run.says(&["newly denied: 1 flow", "1 request that will be refused", "GET web:8080/admin"]);
     s.write("head/a.yaml", with("{method: GET}, {method: POST, path: /admin}"));
-    s.run(&[&["simulate", "f", "--fail-on", "allowed"], &ARGS[..]].concat()).ends(1).says(&["newly allowed: 1 flow"]);
+    s.run(&[&["simulate", "f", "--fail-on", "allowed"], &ARGS[..]].concat())
+        .ends(1)
+        .says(&["newly allowed: 1 flow"]);
 }

@@ -131,7 +131,7 @@ fn is_open(line: &[u8]) -> bool {
 #[derive(Default)]
 struct Depth {
     seen: usize,
-    depth: u32,
+    level: u32,
     text: bool,
     escaped: bool,
 }
@@ -143,7 +143,7 @@ impl Depth {
             self.step(*b);
         }
         self.seen = text.len();
-        self.depth > 0
+        self.level > 0
     }
 
     fn step(&mut self, b: u8) {
@@ -157,8 +157,8 @@ impl Depth {
         } else {
             match b {
                 b'"' => self.text = true,
-                b'{' | b'[' => self.depth += 1,
-                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                b'{' | b'[' => self.level += 1,
+                b'}' | b']' => self.level = self.level.saturating_sub(1),
                 _ => {}
             }
         }
@@ -182,9 +182,9 @@ fn elements(from: impl BufRead, mut each: impl FnMut(Piece<'_>)) -> io::Result<(
     let mut depth = Depth::default();
     for b in from.bytes() {
         let b = b?;
-        let before = depth.depth;
+        let before = depth.level;
         depth.step(b);
-        match (before, depth.depth) {
+        match (before, depth.level) {
             // The array's own brackets, and what stands between elements.
             (0, _) => continue,
             (1, 0) => {
@@ -233,7 +233,10 @@ mod tests {
     #[test]
     fn lines_arrays_and_pretty_objects_are_taken_apart() {
         assert_eq!(all(b"{\"a\":1}\n\n  {\"b\":2}\r\n{\"c\""), ["{\"a\":1}", "{\"b\":2}", "{\"c\""]);
-        assert_eq!(all(b"\xef\xbb\xbf [ {\"a\":\"],{\"}, {\"b\":[1,2]}]\n[{}]"), ["{\"a\":\"],{\"}", "{\"b\":[1,2]}", "{}"]);
+        assert_eq!(
+            all(b"\xef\xbb\xbf [ {\"a\":\"],{\"}, {\"b\":[1,2]}]\n[{}]"),
+            ["{\"a\":\"],{\"}", "{\"b\":[1,2]}", "{}"]
+        );
         assert_eq!(all(b"{\n  \"a\": {\n    \"b\": \"}\"\n  }\n}\n{\"c\":1}\n").len(), 2);
         assert!(all(b"").is_empty());
         assert!(all(b" \n\n").is_empty());

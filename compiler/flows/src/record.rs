@@ -187,9 +187,11 @@ pub fn read(text: &[u8]) -> Said<'_> {
     let text = text.strip_suffix(',').unwrap_or(text);
     match serde_json::from_str::<Envelope<'_>>(text) {
         Ok(mut e) => envelope(&mut e, text, 0),
-        Err(_) => cri(text).map_or(Said::Left(Left::Unreadable), |inner| match serde_json::from_str::<Envelope<'_>>(inner) {
-            Ok(mut e) => envelope(&mut e, inner, 0),
-            Err(_) => Said::Left(Left::Unreadable),
+        Err(_) => cri(text).map_or(Said::Left(Left::Unreadable), |inner| {
+            match serde_json::from_str::<Envelope<'_>>(inner) {
+                Ok(mut e) => envelope(&mut e, inner, 0),
+                Err(_) => Said::Left(Left::Unreadable),
+            }
         }),
     }
 }
@@ -293,11 +295,13 @@ fn flow_of<'a>(f: &mut Flow<'a>, beside: Option<&Text<'a>>) -> Said<'a> {
         told(f.source, source, f.source_names.take()),
         told(f.destination, destination, f.destination_names.take()),
     );
-    let (is_reply, guessed) = reply(f, &head, verdict);
+    let (is_reply, guessed) = reply(f, head, verdict);
     let l7 = match f.l7.take() {
         None => None,
         // A sample stands for a request.
-        Some(l7) if name_is(&l7.kind, "RESPONSE", 2) && l7.kind != Name::Absent => return left(Left::L7Answer),
+        Some(l7) if name_is(&l7.kind, "RESPONSE", 2) && l7.kind != Name::Absent => {
+            return left(Left::L7Answer);
+        }
         Some(l7) => l7_of(l7),
     };
     let (port, source_port) = match (head, is_reply) {
@@ -374,14 +378,16 @@ fn transport(f: &Flow<'_>) -> Option<Head> {
 const EPHEMERAL: u16 = 32_768;
 
 /// Whether a record is of an answer, and whether only its ports say so.
-fn reply(f: &Flow<'_>, head: &Head, verdict: Verdict) -> (bool, bool) {
+fn reply(f: &Flow<'_>, head: Head, verdict: Verdict) -> (bool, bool) {
     if let Some(is) = f.is_reply {
         return (is, false);
     }
     if name_is(&f.trace_reason, "REPLY", 3) && f.trace_reason != Name::Absent {
         return (true, false);
     }
-    if f.trace_reason != Name::Absent && (name_is(&f.trace_reason, "NEW", 1) || name_is(&f.trace_reason, "ESTABLISHED", 2)) {
+    if f.trace_reason != Name::Absent
+        && (name_is(&f.trace_reason, "NEW", 1) || name_is(&f.trace_reason, "ESTABLISHED", 2))
+    {
         return (false, false);
     }
     // The old mark says "no" for whatever is not known.
@@ -393,8 +399,8 @@ fn reply(f: &Flow<'_>, head: &Head, verdict: Verdict) -> (bool, bool) {
         return (false, false);
     }
     match head {
-        Head::Ports(Transport::Tcp, _, _, Some((true, ack))) => (*ack, false),
-        Head::Ports(_, from, to, _) => (*from < EPHEMERAL && *to >= EPHEMERAL, true),
+        Head::Ports(Transport::Tcp, _, _, Some((true, ack))) => (ack, false),
+        Head::Ports(_, from, to, _) => (from < EPHEMERAL && to >= EPHEMERAL, true),
         Head::Icmp(..) => (false, false),
     }
 }
@@ -408,10 +414,15 @@ fn end<'a>(e: Option<Endpoint<'a>>, ip: IpAddr, names: &[Cow<'a, str>]) -> End<'
         // An address outside is judged by itself, and not by the identity that it had.
         if let Some(name) = label.0.strip_prefix("reserved:") {
             match Reserved::parse(name) {
-                None | Some(Reserved::World | Reserved::WorldIpv4 | Reserved::WorldIpv6) => return End::Address(ip, names()),
+                None | Some(Reserved::World | Reserved::WorldIpv4 | Reserved::WorldIpv6) => {
+                    return End::Address(ip, names());
+                }
                 Some(r) => reserved = Some(reserved.map_or(r, |known: Reserved| known.min(r))),
             }
-        } else if label.0.starts_with("cidr:") || label.0.starts_with("cidrgroup:") || label.0.starts_with("fqdn:") {
+        } else if label.0.starts_with("cidr:")
+            || label.0.starts_with("cidrgroup:")
+            || label.0.starts_with("fqdn:")
+        {
             return End::Address(ip, names());
         }
     }
@@ -449,7 +460,9 @@ fn l7_of(l7: crate::wire::L7<'_>) -> Option<L7<'_>> {
     let http = l7.http?;
     let (host, path) = split_url(http.url.unwrap_or_default().0);
     let headers = http.headers.unwrap_or_default();
-    let header = |h: crate::wire::Header<'_>| (h.key.unwrap_or_default().0.into_owned(), h.value.unwrap_or_default().0.into_owned());
+    let header = |h: crate::wire::Header<'_>| {
+        (h.key.unwrap_or_default().0.into_owned(), h.value.unwrap_or_default().0.into_owned())
+    };
     let headers = headers.into_iter().map(header).map(|(k, v)| (Cow::Owned(k), Cow::Owned(v))).collect();
     Some(L7::Http { method: http.method.unwrap_or_default().0, host, path, headers })
 }

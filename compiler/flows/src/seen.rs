@@ -117,7 +117,8 @@ impl Seens {
         let (Some(from), Some(to)) = (self.end(&r.from), self.end(&r.to)) else {
             return self.leave(Left::Unreadable);
         };
-        let request = r.l7.map_or(0, |l7| 1 + intern(&mut self.requests, &mut self.known_requests, l7, L7::owned));
+        let request =
+            r.l7.map_or(0, |l7| 1 + intern(&mut self.requests, &mut self.known_requests, l7, L7::owned));
         let id = FlowId { from, to, port: r.port, request };
         if self.flows.len() >= DISTINCT && !self.flows.contains_key(&id) {
             return self.leave(Left::TooMany);

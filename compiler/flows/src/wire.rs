@@ -66,7 +66,11 @@ impl<'de> Deserialize<'de> for Number {
             fn visit_i64<E: Error>(self, v: i64) -> Result<Self::Value, E> {
                 u64::try_from(v).map(Number).map_err(E::custom)
             }
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and in range, as checked")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "whole and in range, as checked"
+            )]
             fn visit_f64<E: Error>(self, v: f64) -> Result<Self::Value, E> {
                 // protobuf takes 80.0 for 80.
                 if v.fract() == 0.0 && (0.0..1e15).contains(&v) {

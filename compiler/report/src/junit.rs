@@ -63,7 +63,8 @@ pub(crate) fn diff(report: &DiffReport, sources: &SourceMap) -> String {
         let cases = cases
             .map(|(at, f)| {
                 let seen = say::seen(report, at);
-                let mut lines: Vec<String> = seen.into_iter().chain(say::declared(f)).chain(say::sides(f)).collect();
+                let mut lines: Vec<String> =
+                    seen.into_iter().chain(say::declared(f)).chain(say::sides(f)).collect();
                 for e in say::evidence(f) {
                     let at = places.locate(e.span).map_or(String::new(), |at| format!(" ({at})"));
                     lines.push(format!("{}{at}", e.lead));

@@ -21,8 +21,8 @@ mod words;
 
 pub use json::{document, span};
 pub use model::{
-    CheckReport, ClusterSource, Coverage, DiffReport, ExplainedSide, Explanation, ReachReport, Recording, StepsReport,
-    Tally, Traffic,
+    CheckReport, ClusterSource, Coverage, DiffReport, ExplainedSide, Explanation, ReachReport, Recording,
+    StepsReport, Tally, Traffic,
 };
 
 use portcullis_diag::SourceMap;

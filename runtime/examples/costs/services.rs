@@ -214,8 +214,13 @@ impl Ours {
     fn load(&mut self, objects: &[Object]) -> (f64, f64) {
         let before = own();
         let t = Instant::now();
-        let node = NodeContext { name: "node".into(), zone: None, addresses: vec!["10.77.0.1".parse().unwrap()] };
-        let made = compile(&resolve(&Services::of(objects), &node), &self.numbers, &portcullis_services::Settings::default());
+        let node =
+            NodeContext { name: "node".into(), zone: None, addresses: vec!["10.77.0.1".parse().unwrap()] };
+        let made = compile(
+            &resolve(&Services::of(objects), &node),
+            &self.numbers,
+            &portcullis_services::Settings::default(),
+        );
         let made = made.unwrap();
         self.slot = (self.slot + 1) % 4;
         self.maps.fill(self.slot, &made.image).unwrap();
@@ -340,7 +345,7 @@ pub(crate) fn run() {
         let mut by = Cost { load, add, ..Cost::default() };
         by.measure(&lab, services);
         by.print(services, "ours, devices", bare);
-        lab.inside(&lab.node(), || Ok(programs.detach(index).unwrap())).unwrap();
+        lab.inside(&lab.node(), || programs.detach(index).map_err(io::Error::other)).unwrap();
 
         let (mut programs, group, root) = sockets(&ours);
         let mut by = Cost { load, add, ..Cost::default() };

@@ -34,7 +34,8 @@ pub(crate) fn run(args: &DiffArgs, global: &Global) -> Result<Exit, Failure> {
         return symbolic::run(args, global);
     }
     check_formats(global, "diff")?;
-    let seens = if args.flows.is_empty() { None } else { Some((recording::read(&args.flows, global)?, false)) };
+    let seens =
+        if args.flows.is_empty() { None } else { Some((recording::read(&args.flows, global)?, false)) };
     compare(args, global, seens)
 }
 
@@ -128,7 +129,9 @@ pub(super) fn compare(
     output::report(&report, &sources, global)?;
 
     let flows = match report.recording.as_ref().filter(|r| r.observed_only) {
-        Some(r) => [(FailOn::Denied, r.denied.flows), (FailOn::Allowed, r.allowed.flows), (FailOn::L7, r.l7.flows)],
+        Some(r) => {
+            [(FailOn::Denied, r.denied.flows), (FailOn::Allowed, r.allowed.flows), (FailOn::L7, r.l7.flows)]
+        }
         None => [(FailOn::Denied, totals.denied), (FailOn::Allowed, totals.allowed), (FailOn::L7, totals.l7)],
     };
     let never = global.fail_on.as_ref().is_some_and(|l| l.contains(&FailOn::Never));
@@ -151,8 +154,11 @@ fn rank(review: &mut Review, seen: Vec<Option<Traffic>>, whole: &mut Recording) 
         both.retain(|(_, t)| t.as_ref().is_some_and(|t| t.weight() > 0));
         let left = all - both.len();
         if left > 0 {
-            let (groups, them) = if left == 1 { ("group of flows changes", "it") } else { ("groups of flows change", "them") };
-            whole.notes.push(format!("{left} more {groups} of which nothing was recorded; `portcullis diff` lists {them}."));
+            let (groups, them) =
+                if left == 1 { ("group of flows changes", "it") } else { ("groups of flows change", "them") };
+            whole.notes.push(format!(
+                "{left} more {groups} of which nothing was recorded; `portcullis diff` lists {them}."
+            ));
         }
         // What could happen is told by `diff`.
         review.transitions.clear();

@@ -97,10 +97,12 @@ impl Lineup {
     pub(super) fn add(&mut self, end: &End<'_>, base: &mut Cluster, head: &mut Cluster) {
         let known = match end {
             End::Pod(pod) => self.pod_end(pod, base, head),
-            End::Reserved(r) => {
-                Known { place: both(&PeerRef::Reserved(*r)), words: format!("entity:{}", r.name()), pod: None }
-            }
-            End::Address(ip, names) => self.address(*ip, names.iter().map(|n| SmolStr::new(n)).collect(), base),
+            End::Reserved(r) => Known {
+                place: both(&PeerRef::Reserved(*r)),
+                words: format!("entity:{}", r.name()),
+                pod: None,
+            },
+            End::Address(ip, names) => self.address(*ip, names.iter().map(SmolStr::new).collect(), base),
         };
         self.known.push(known);
     }
@@ -111,7 +113,11 @@ impl Lineup {
             let name = base.endpoint(*b).map(|e| format!("{}/{}", e.namespace, e.name));
             let words = base.endpoint(*b).and_then(|e| base.workload_of(e));
             let words = words.map_or_else(|| ip.to_string(), |w| format!("{}/{}", w.namespace, w.name));
-            return Known { place: Place::Peer([PeerRef::Endpoint(*b), PeerRef::Endpoint(*h)]), words, pod: name };
+            return Known {
+                place: Place::Peer([PeerRef::Endpoint(*b), PeerRef::Endpoint(*h)]),
+                words,
+                pod: name,
+            };
         }
         if let (Some(b), Some(h)) = (b.services.get(&ip), h.services.get(&ip)) {
             let words = base.services.get(*b).map(|s| format!("service {}/{}", s.namespace, s.name));
@@ -192,7 +198,9 @@ impl Lineup {
         head: &Cluster,
     ) -> Result<Ask, &'static str> {
         let at = |n: u32| self.known.get(n as usize).map(|k| &k.place);
-        let (Some(source), Some(target)) = (at(from), at(to)) else { return Err("of ends that are not known") };
+        let (Some(source), Some(target)) = (at(from), at(to)) else {
+            return Err("of ends that are not known");
+        };
         let Place::Peer(from) = source else { return Err("from a service's address, which sends nothing") };
         match target {
             Place::Peer(to) => Ok(Ask { from: from.clone(), to: to.clone(), port }),
@@ -288,4 +296,3 @@ fn behind(cluster: &Cluster, service: &Service, port: FlowPort) -> Option<(Endpo
     };
     Some((id, FlowPort::L4(l4, number)))
 }
-

@@ -90,7 +90,8 @@ impl Matcher {
                 }
             }
         }
-        let header = |name: &str| headers.iter().find(|(k, _)| k.eq_ignore_ascii_case(name)).map(|(_, v)| &**v);
+        let header =
+            |name: &str| headers.iter().find(|(k, _)| k.eq_ignore_ascii_case(name)).map(|(_, v)| &**v);
         for wanted in &rule.headers {
             let (name, value) = wanted.value.split_once(' ').unwrap_or((&wanted.value, ""));
             let found = header(name.trim_end_matches(':'));

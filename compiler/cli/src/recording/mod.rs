@@ -71,7 +71,8 @@ impl<R: Read> Read for Watched<R> {
             && self.read >= *shown + STEP
         {
             *shown = self.read;
-            let part = self.size.filter(|s| *s > 0).map(|s| format!(" ({} %)", self.read.saturating_mul(100) / s));
+            let part =
+                self.size.filter(|s| *s > 0).map(|s| format!(" ({} %)", self.read.saturating_mul(100) / s));
             output::stderr(&format!("\r\x1b[K{} MiB read{}", self.read >> 20, part.unwrap_or_default()));
         }
         Ok(n)
@@ -141,8 +142,10 @@ impl Judged {
     ) -> (Recording, Vec<Option<Traffic>>) {
         let flows: BTreeMap<FlowId, &Seen> = self.seens.flows().into_iter().collect();
         let mut traffic: Vec<Option<Traffic>> = vec![None; review.findings.len()];
-        let mut pairs: Vec<BTreeMap<(String, String, FlowPort), u64>> = vec![BTreeMap::new(); review.findings.len()];
-        let (mut denied, mut allowed, mut l7) = (Counting::default(), Counting::default(), Counting::default());
+        let mut pairs: Vec<BTreeMap<(String, String, FlowPort), u64>> =
+            vec![BTreeMap::new(); review.findings.len()];
+        let (mut denied, mut allowed, mut l7) =
+            (Counting::default(), Counting::default(), Counting::default());
         let (mut connections, mut requests) = (0u64, 0u64);
         let (mut dropped_then, mut passed_then) = (Counting::default(), Counting::default());
         let mut audited = 0;
@@ -166,18 +169,21 @@ impl Judged {
                 }
             }
             let asked = id.request.checked_sub(1).and_then(|at| self.seens.requests().get(at as usize));
-            let by_l7 = asked.filter(|_| told.base == Verdict::Allowed && told.head == Verdict::Allowed).map(|r| {
-                let mut of = [None, None];
-                for (at, (side, slot)) in sides.iter().zip(&mut of).enumerate() {
-                    *slot = matcher.allows(side, at, ask, r, options);
-                }
-                of
-            });
+            let by_l7 =
+                asked.filter(|_| told.base == Verdict::Allowed && told.head == Verdict::Allowed).map(|r| {
+                    let mut of = [None, None];
+                    for (at, (side, slot)) in sides.iter().zip(&mut of).enumerate() {
+                        *slot = matcher.allows(side, at, ask, r, options);
+                    }
+                    of
+                });
             let kind = match (told.base, told.head, by_l7) {
-                (Verdict::Allowed, Verdict::Denied, _) => Some(FindingKind::Denied),
-                (Verdict::Denied, Verdict::Allowed, _) => Some(FindingKind::Allowed),
-                (_, _, Some([Some(true), Some(false)])) => Some(FindingKind::Denied),
-                (_, _, Some([Some(false), Some(true)])) => Some(FindingKind::Allowed),
+                (Verdict::Allowed, Verdict::Denied, _) | (_, _, Some([Some(true), Some(false)])) => {
+                    Some(FindingKind::Denied)
+                }
+                (Verdict::Denied, Verdict::Allowed, _) | (_, _, Some([Some(false), Some(true)])) => {
+                    Some(FindingKind::Allowed)
+                }
                 (_, _, Some([None, _] | [_, None])) => {
                     unjudged += seen.connections;
                     None
@@ -226,7 +232,8 @@ impl Judged {
         }
         for (t, pairs) in traffic.iter_mut().zip(pairs) {
             let Some(t) = t else { continue };
-            t.pairs = pairs.into_iter().map(|((from, to, port), n)| (from, to, port.to_string(), n)).collect();
+            t.pairs =
+                pairs.into_iter().map(|((from, to, port), n)| (from, to, port.to_string(), n)).collect();
             t.pairs.sort_by(|a, b| b.3.cmp(&a.3).then_with(|| (&a.0, &a.1, &a.2).cmp(&(&b.0, &b.1, &b.2))));
         }
         let said = |(why, n): (&portcullis_flows::Left, &u64)| (why.words().to_owned(), *n, why.is_loss());

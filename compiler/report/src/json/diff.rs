@@ -245,7 +245,11 @@ fn recording(r: &Recording) -> JsonRecording<'_> {
 fn traffic(t: &Traffic) -> JsonTraffic<'_> {
     JsonTraffic {
         connections: t.flows,
-        pairs: t.pairs.iter().map(|(from, to, port, flows)| JsonPair { from, to, port, flows: *flows }).collect(),
+        pairs: t
+            .pairs
+            .iter()
+            .map(|(from, to, port, flows)| JsonPair { from, to, port, flows: *flows })
+            .collect(),
         records: t.records,
         requests_denied: t.requests_denied,
         requests_allowed: t.requests_allowed,

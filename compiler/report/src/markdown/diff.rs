@@ -25,15 +25,23 @@ pub(crate) fn render(report: &DiffReport, sources: &SourceMap) -> String {
     if !report.diagnostics.is_empty() {
         let _ = writeln!(head, "**New with this change:** {}\n", say::tally(&report.diagnostics));
     }
-    let mut blocks: Vec<String> =
-        report.review.findings.iter().enumerate().map(|(at, f)| finding(&places, f, &say::seen(report, at), &report.explain_with)).collect();
+    let mut blocks: Vec<String> = report
+        .review
+        .findings
+        .iter()
+        .enumerate()
+        .map(|(at, f)| finding(&places, f, &say::seen(report, at), &report.explain_with))
+        .collect();
     for d in report.blocking.iter().chain(&report.diagnostics) {
         let at = d.span().and_then(|s| places.locate(s)).map_or(String::new(), |at| format!(" {at}"));
         blocks.push(folded(&format!("{} {}{at}", d.severity, d.code), &detail(&places, d)));
     }
     blocks.extend(around(report));
     if let Some(r) = &report.recording {
-        let lines: String = say::recording(r).iter().map(|(_, t)| format!("- {}\n", text(t))).collect();
+        let mut lines = String::new();
+        for (_, t) in say::recording(r) {
+            let _ = writeln!(lines, "- {}", text(&t));
+        }
         blocks.push(folded("the recording", &lines));
     }
     assemble(&head, &blocks, &coverage(&report.coverage))

@@ -116,15 +116,18 @@ pub(crate) fn recording(r: &Recording) -> Vec<(bool, String)> {
         out.push((true, format!("{} {are} not judged: {why}", number(*n))));
     }
     let then = |t: Tally, what: &str| {
-        format!(
-            "{} {what}: the base is not what was in force, or labels were others",
-            tally_text(t)
-        )
+        format!("{} {what}: the base is not what was in force, or labels were others", tally_text(t))
     };
     warn(
         &mut out,
         r.dropped_then.flows,
-        then(r.dropped_then, &format!("{} refused when recorded, and the base allows them", agree(r.dropped_then.flows, "was", "were"))),
+        then(
+            r.dropped_then,
+            &format!(
+                "{} refused when recorded, and the base allows them",
+                agree(r.dropped_then.flows, "was", "were")
+            ),
+        ),
     );
     warn(
         &mut out,

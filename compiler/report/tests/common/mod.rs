@@ -285,6 +285,8 @@ pub(crate) fn diff() -> (Files, DiffReport) {
         left_out: vec![],
         explain_with: ["policies", "--cluster", "cluster.yaml"].map(str::to_owned).to_vec(),
         coverage: coverage(),
+        recording: None,
+        traffic: Vec::new(),
     };
     (files, report)
 }

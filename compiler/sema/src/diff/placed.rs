@@ -124,11 +124,12 @@ pub(super) fn place(cells: &Cells<'_, '_>, gathered: &[Gathered<'_>], flows: &[A
         for (direction, subjects, peers) in [(Direction::Ingress, to, from), (Direction::Egress, from, to)] {
             for subject in subjects {
                 for peer in peers {
-                    let found = by_subject.get(&(direction, subject.index())).into_iter().flatten().find(|g| {
-                        gathered
-                            .get(**g)
-                            .is_some_and(|g| g.peers.contains(peer.index()) && g.finding.ports.contains(at))
-                    });
+                    let found =
+                        by_subject.get(&(direction, subject.index())).into_iter().flatten().find(|g| {
+                            gathered.get(**g).is_some_and(|g| {
+                                g.peers.contains(peer.index()) && g.finding.ports.contains(at)
+                            })
+                        });
                     if let Some(found) = found {
                         return Some(*found);
                     }
@@ -140,15 +141,15 @@ pub(super) fn place(cells: &Cells<'_, '_>, gathered: &[Gathered<'_>], flows: &[A
     flows.iter().map(|f| told(cells, &places, f, &find)).collect()
 }
 
-fn told(
-    cells: &Cells<'_, '_>,
-    places: &Places,
-    f: &Ask,
-    find: &dyn Fn(&[NodeId], &[NodeId], FlowPort) -> Option<usize>,
-) -> Told {
+/// The finding of a flow, by the nodes that may stand for its ends.
+type Find<'f> = dyn Fn(&[NodeId], &[NodeId], FlowPort) -> Option<usize> + 'f;
+
+fn told(cells: &Cells<'_, '_>, places: &Places, f: &Ask, find: &Find<'_>) -> Told {
     let e = cells.evaluation;
     let verdict = |side: usize| -> (Verdict, Option<usize>) {
-        let (Some(from), Some(to)) = (f.from.get(side), f.to.get(side)) else { return (Verdict::Allowed, None) };
+        let (Some(from), Some(to)) = (f.from.get(side), f.to.get(side)) else {
+            return (Verdict::Allowed, None);
+        };
         let one_pod = |p: &PeerRef| match (p, e.sides.get(side)) {
             (PeerRef::Endpoint(id), Some(s)) => s.input.cluster.endpoint(*id).is_some_and(|e| e.pods == 1),
             _ => false,
@@ -157,7 +158,8 @@ fn told(
         if from == to && one_pod(from) {
             return (Verdict::Allowed, None);
         }
-        let (Some((a, near)), Some((b, far))) = (places.of(cells, side, from), places.of(cells, side, to)) else {
+        let (Some((a, near)), Some((b, far))) = (places.of(cells, side, from), places.of(cells, side, to))
+        else {
             return (Verdict::Allowed, None);
         };
         // SEM-7.1; an end that is no pod has no policy.
