@@ -129,3 +129,25 @@ pub(crate) fn refresh(state: &Path, json: bool) -> Result<(), String> {
     });
     Ok(())
 }
+
+pub(crate) fn rules(state: &Path, json: bool, never_hit: bool) -> Result<(), String> {
+    let mut v = one(state, &json!({"ask": "rules"}))?;
+    let hits = |r: &Value| r.get("hits").and_then(Value::as_u64).unwrap_or_default();
+    if let Some(list) = v.get_mut("rules").and_then(Value::as_array_mut).filter(|_| never_hit) {
+        list.retain(|r| hits(r) == 0);
+    }
+    print(&v, json, |v| {
+        let mut out = format!("since {}\n", status::time(v.get("since")));
+        if v.get("reportAllowed") != Some(&Value::Bool(true)) {
+            out.push_str("only denials are counted: set reportAllowed to count what is allowed, too\n");
+        }
+        for r in v.get("rules").and_then(Value::as_array).into_iter().flatten() {
+            let last = r.get("lastHit").filter(|l| !l.is_null());
+            let last = last.map_or_else(|| "never".to_owned(), |l| status::time(Some(l)));
+            let rule = r.get("rule").and_then(Value::as_str).unwrap_or_default();
+            let _ = writeln!(out, "{:>10}  {last:<24} {rule}", hits(r));
+        }
+        out
+    });
+    Ok(())
+}

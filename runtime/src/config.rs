@@ -55,6 +55,9 @@ pub struct Config {
     /// Address of the metrics page; there is none if absent. Loopback, unless it is meant to be seen.
     #[serde(default)]
     pub metrics: Option<SocketAddr>,
+    /// Flows through Hubble's Observer API.
+    #[serde(default)]
+    pub hubble: HubbleConfig,
     /// Translation of services; none if absent.
     #[serde(default)]
     pub services: Option<ServicesConfig>,
@@ -91,6 +94,24 @@ impl Default for ServicesConfig {
             sockets: true,
             cgroup: None,
         }
+    }
+}
+
+/// Flows through Hubble's Observer API. It is on unless it is switched off.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct HubbleConfig {
+    /// Whether flows are kept and served.
+    pub enabled: bool,
+    /// Flows that are kept in memory.
+    pub flows: usize,
+    /// A loopback address to serve on beside the Unix socket.
+    pub listen: Option<SocketAddr>,
+}
+
+impl Default for HubbleConfig {
+    fn default() -> Self {
+        Self { enabled: true, flows: 65_536, listen: None }
     }
 }
 
@@ -270,6 +291,12 @@ impl Config {
             return Err(format!(
                 "`sizes.image` is {image}; it must be a power of two from {SMALLEST_SLOT} to {LARGEST_SLOT}"
             ));
+        }
+        if !(1..=1 << 24).contains(&self.hubble.flows) {
+            return Err(format!("`hubble.flows` is {}; it must be from 1 to {}", self.hubble.flows, 1 << 24));
+        }
+        if let Some(at) = self.hubble.listen.filter(|at| !at.ip().is_loopback()) {
+            return Err(format!("`hubble.listen` is {at}; it must be a loopback address"));
         }
         let mut names = BTreeSet::new();
         let mut addresses: BTreeMap<IpAddr, String> = BTreeMap::new();

@@ -36,6 +36,8 @@ pub enum Request {
     },
     /// Read everything again, now.
     Refresh,
+    /// Rules of this node with how often they decided.
+    Rules,
     /// What is counted, in Prometheus' text format, as one JSON string.
     Metrics,
 }
@@ -53,6 +55,11 @@ impl Request {
 /// Where the socket is.
 pub fn path(state: &Path) -> PathBuf {
     state.join("agent.sock")
+}
+
+/// Where Hubble's clients find the Observer API.
+pub fn hubble_path(state: &Path) -> PathBuf {
+    state.join("hubble.sock")
 }
 
 #[cfg(test)]

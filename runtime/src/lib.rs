@@ -5,6 +5,7 @@ pub mod compile;
 pub mod config;
 pub mod control;
 pub mod events;
+pub mod flows;
 pub mod health;
 pub mod inputs;
 pub mod kernel;

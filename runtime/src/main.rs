@@ -2,6 +2,7 @@
 
 mod client;
 mod demo;
+mod observe;
 
 use clap::{Args, Parser, Subcommand};
 use portcullis_agent::check::{Found, check};
@@ -101,6 +102,16 @@ enum Command {
         #[arg(long, value_name = "N")]
         number: Option<u64>,
     },
+    /// Flows as they happen or have happened, with the policy and line that decided
+    Observe(Box<observe::ObserveArgs>),
+    /// Rules of this node, how often each decided, and when last
+    Rules {
+        #[command(flatten)]
+        socket: SocketArgs,
+        /// Only those that never decided
+        #[arg(long)]
+        never_hit: bool,
+    },
     /// Puts an earlier generation's policies into use again, until the policy files change
     Rollback {
         #[command(flatten)]
@@ -170,6 +181,8 @@ fn run(command: Command) -> Result<ExitCode, String> {
         Command::Trace { socket, endpoint, dropped, number } => {
             client::trace(&socket.state, socket.json, endpoint.as_deref(), dropped, number)?;
         }
+        Command::Observe(args) => observe::run(&args)?,
+        Command::Rules { socket, never_hit } => client::rules(&socket.state, socket.json, never_hit)?,
         Command::Rollback { socket, generation } => {
             client::roll_back(&socket.state, socket.json, generation)?;
         }

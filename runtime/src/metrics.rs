@@ -98,7 +98,7 @@ pub fn text(node: &Node) -> Result<String, KernelError> {
     Ok(out)
 }
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 

@@ -4,6 +4,7 @@
 use crate::config::Config;
 use crate::control::{self, LONGEST, Request};
 use crate::events::Dictionary;
+use crate::flows::Flows;
 use crate::health::HealthServers;
 use crate::links::Monitor;
 use crate::metrics;
@@ -11,12 +12,14 @@ use crate::node::{Node, NodeError};
 use crate::preflight;
 use crate::status;
 use notify::{RecursiveMode, Watcher as _};
-use portcullis_abi::maps::{Event, VERDICT_DROPPED};
+use portcullis_abi::maps::{Event, VERDICT_DROPPED, counter};
+use portcullis_hubble::server::{About, Listen, Service};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io, thread};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -29,6 +32,8 @@ use tokio::time::{Instant, sleep_until};
 const QUIET: Duration = Duration::from_millis(50);
 /// A change waits no longer than this for others.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How often one looks for events that the kernel had no room for.
+const LOOK: Duration = Duration::from_secs(1);
 /// Events that a client may be behind before it misses some.
 const BEHIND: usize = 4096;
 
@@ -111,7 +116,12 @@ pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
         watch(path, node.config(), &tell).map_err(|e| ServeError::System("files cannot be followed", e))?;
     follow_links(&tell).map_err(|e| ServeError::System("interfaces cannot be followed", e))?;
     let listener = listen(&state).map_err(|e| ServeError::System("the control socket", e))?;
-    follow_events(&node, &tell)?;
+    let flows =
+        Arc::new(Flows::new(if node.config().hubble.enabled { node.config().hubble.flows } else { 1 }));
+    follow_events(&node, &tell, &flows)?;
+    if node.config().hubble.enabled {
+        serve_flows(&node, &flows)?;
+    }
     if let Some(at) = node.config().metrics {
         serve_metrics(at, &tell).await.map_err(|e| ServeError::System("the metrics page", e))?;
     }
@@ -125,7 +135,10 @@ pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
     let mut followers: Vec<Follower> = Vec::new();
     let mut health = HealthServers::default();
     refresh(&mut node, &mut words);
+    flows.learn(&node);
     check_health(&node, &mut health);
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut due: Option<(Instant, Instant)> = None;
     let mut config_changed = false;
     loop {
@@ -142,6 +155,11 @@ pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
                     serve(stream, tell.clone());
                 }
             }
+            _ = look.tick() => {
+                if let Some(lost) = node.kernel().counters().ok().and_then(|c| c.get(counter::EVENTS_LOST as usize).copied()) {
+                    flows.lost(lost);
+                }
+            }
             happened = heard.recv() => match happened {
                 Some(Happened::Events(batch)) => {
                     for event in &batch {
@@ -149,7 +167,8 @@ pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
                     }
                 }
                 Some(Happened::Asked(request, to)) => {
-                    answer(request, to, &mut node, &mut words, &mut followers);
+                    answer(request, to, &mut node, &mut words, &mut followers, &flows);
+                    flows.learn(&node);
                     check_health(&node, &mut health);
                 }
                 Some(what) => {
@@ -165,12 +184,14 @@ pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
                     reread(path, given, &mut node);
                 }
                 refresh(&mut node, &mut words);
+                flows.learn(&node);
                 check_health(&node, &mut health);
             }
         }
     }
     drop(watcher);
     let _ = fs::remove_file(control::path(&state));
+    let _ = fs::remove_file(control::hubble_path(&state));
     tracing::info!(
         generation = node.current().map(|r| r.generation),
         "stopped; the policy stays in the kernel"
@@ -297,20 +318,59 @@ fn follow_links(tell: &mpsc::Sender<Happened>) -> io::Result<()> {
 }
 
 /// Empties the ring on a thread of its own, so that it does not fill up while a policy is compiled.
-fn follow_events(node: &Node, tell: &mpsc::Sender<Happened>) -> Result<(), ServeError> {
+/// Those who trace miss what comes while the loop is busy; the ring of flows does not.
+fn follow_events(node: &Node, tell: &mpsc::Sender<Happened>, flows: &Arc<Flows>) -> Result<(), ServeError> {
     let mut events = node.kernel().events().map_err(NodeError::from)?;
-    let tell = tell.clone();
+    let (tell, flows) = (tell.clone(), Arc::clone(flows));
     let follow = move || {
         while events.wait().is_ok() {
             let mut batch = Vec::new();
             events.drain(&mut |e| batch.push(*e));
-            if tell.blocking_send(Happened::Events(batch)).is_err() {
-                break;
+            if batch.is_empty() {
+                continue;
+            }
+            flows.add(&batch);
+            match tell.try_send(Happened::Events(batch)) {
+                Ok(()) => {}
+                Err(mpsc::error::TrySendError::Full(Happened::Events(batch))) => {
+                    flows.counts().queue_lost(batch.len() as u64);
+                }
+                Err(_) => break,
             }
         }
     };
     let spawned = thread::Builder::new().name("events".to_owned()).spawn(follow);
     spawned.map(drop).map_err(|e| ServeError::System("the events", e))
+}
+
+/// Serves flows on a thread of its own: whoever reads them does not hold the loop up.
+fn serve_flows(node: &Node, flows: &Arc<Flows>) -> Result<(), ServeError> {
+    let failed = |e| ServeError::System("the Observer API", e);
+    let config = node.config();
+    let (socket, at) = (control::hubble_path(&config.state), config.hubble.listen);
+    let about = About {
+        node: config.node.clone(),
+        cluster: config.cluster_name.clone(),
+        address: at.map(|a| a.to_string()).unwrap_or_default(),
+    };
+    let service = Service::new(Arc::clone(flows.ring()), about);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let mut listeners = vec![Listen::unix(&socket).map_err(failed)?];
+    if let Some(at) = at {
+        listeners.push(Listen::loopback(at).map_err(failed)?);
+    }
+    let work = move || {
+        runtime.block_on(async {
+            let mut tasks = tokio::task::JoinSet::new();
+            for at in listeners {
+                tasks.spawn(portcullis_hubble::server::serve(service.clone(), service.clone(), at));
+            }
+            while let Some(ended) = tasks.join_next().await {
+                tracing::warn!(?ended, "the Observer API ended");
+            }
+        });
+    };
+    thread::Builder::new().name("hubble".to_owned()).spawn(work).map(drop).map_err(failed)
 }
 
 fn listen(state: &Path) -> io::Result<UnixListener> {
@@ -367,6 +427,7 @@ fn answer(
     node: &mut Node,
     words: &mut Dictionary,
     followers: &mut Vec<Follower>,
+    flows: &Flows,
 ) {
     let failed = |e: &dyn std::fmt::Display| json!({ "error": e.to_string() });
     let said: Value = match request {
@@ -387,7 +448,11 @@ fn answer(
             }
             Err(e) => failed(&e),
         },
-        Request::Metrics => metrics::text(node).map_or_else(|e| failed(&e), Value::String),
+        Request::Rules => flows.counts().rules(&flows.words().rules(), node.config().report_allowed),
+        Request::Metrics => match metrics::text(node) {
+            Ok(text) => (text + &flows.counts().text(&flows.words().rules(), flows.ring().missed())).into(),
+            Err(e) => failed(&e),
+        },
         Request::Refresh => {
             refresh(node, words);
             json!({ "generation": node.current().map(|r| r.generation), "problems": node.problems() })

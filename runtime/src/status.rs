@@ -258,7 +258,7 @@ pub fn text(v: &Value, verbose: bool) -> String {
 }
 
 /// A time as `2026-11-25 03:04:05 UTC`.
-fn time(v: Option<&Value>) -> String {
+pub fn time(v: Option<&Value>) -> String {
     let Some(seconds) = v.and_then(Value::as_u64) else { return "–".to_owned() };
     let at = i64::try_from(seconds).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
     at.map_or_else(|| "–".to_owned(), |t| t.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
