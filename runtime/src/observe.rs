@@ -1,14 +1,16 @@
-//! `portcullis-agent observe`: flows in a terminal.
+//! `portcullis-agent observe` and `relay`: flows in a terminal, of one node or of many.
 
 use clap::{Args, ValueEnum};
 use portcullis_agent::control;
 use portcullis_hubble::client;
 use portcullis_hubble::pb::flow::{FlowFilter, IpVersion, TrafficDirection, Verdict};
 use portcullis_hubble::pb::observer::GetFlowsRequest;
+use portcullis_hubble::relay::{Peer, Relay};
+use portcullis_hubble::server::{Listen, serve};
 use portcullis_hubble::text::{self, Form};
 use portcullis_hubble::timestamp;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum Output {
@@ -157,6 +159,30 @@ pub(crate) fn run(args: &ObserveArgs) -> Result<(), String> {
     }));
     let _ = out.flush();
     ended
+}
+
+/// Serves the flows of many nodes until it is stopped.
+pub(crate) fn relay(peers: &[String], file: Option<&Path>, listen: &str) -> Result<(), String> {
+    let mut all = peers.iter().map(|p| Peer::parse(p)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(file) = file {
+        let text = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+        let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
+        for line in lines {
+            all.push(Peer::parse(line).map_err(|e| format!("{}: {e}", file.display()))?);
+        }
+    }
+    if all.is_empty() {
+        return Err("no node to ask: give --peer NAME=ADDRESS or --peers-file FILE".to_owned());
+    }
+    let relay = Relay::new(all);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let at = match listen.strip_prefix("unix://") {
+        Some(path) => Listen::unix(Path::new(path)),
+        None => Listen::loopback(listen.parse().map_err(|e| format!("{listen}: {e}"))?),
+    };
+    let at = at.map_err(|e| format!("{listen}: {e}"))?;
+    let served = runtime.map_err(|e| e.to_string())?.block_on(serve(relay.clone(), relay, at));
+    served.map_err(|e| e.to_string())
 }
 
 fn request(a: &ObserveArgs) -> Result<GetFlowsRequest, String> {

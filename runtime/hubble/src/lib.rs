@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod filter;
+pub mod relay;
 pub mod ring;
 pub mod server;
 pub mod text;

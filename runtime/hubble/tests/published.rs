@@ -197,7 +197,8 @@ fn numbers_are_the_published_ones() {
         let (package, name) = name.split_once('.').unwrap();
         let file = set.file.iter().find(|f| f.package() == package).unwrap();
         let of = file.enum_type.iter().find(|e| e.name() == name).unwrap_or_else(|| panic!("{name}"));
-        let is = of.value.iter().find(|v| v.name() == *value).map(|v| v.number());
+        let is =
+            of.value.iter().find(|v| v.name() == *value).map(prost_types::EnumValueDescriptorProto::number);
         assert_eq!(is, Some(*number), "{name}.{value}");
     }
 }
