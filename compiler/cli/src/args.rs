@@ -1,12 +1,13 @@
 //! The command line: what can be asked, and with which settings.
 
 use crate::commands::prove::ProveArgs;
+use crate::live::{LiveArgs, Way};
 use crate::solver::SolverArgs;
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use portcullis_ir::{EnforcementMode, Options};
 use portcullis_report::Format;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Review Kubernetes network policy before it rolls out
 ///
@@ -21,6 +22,15 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
     #[command(flatten)]
     pub(crate) global: Global,
+}
+
+/// Reads the command line. Under the name `kubectl-portcullis` kubectl runs the program as a command of its own.
+pub(crate) fn parse() -> Cli {
+    let called = std::env::args_os().next().map(PathBuf::from);
+    let plugin = called.as_deref().and_then(Path::file_stem).is_some_and(|n| n == "kubectl-portcullis");
+    let command = Cli::command();
+    let command = if plugin { command.bin_name("kubectl portcullis") } else { command };
+    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|e| e.exit())
 }
 
 /// One command.
@@ -42,6 +52,8 @@ pub(crate) enum Command {
     Compile(CompileArgs),
     /// Prove that a table image answers every flow as the policies do
     Verify(VerifyArgs),
+    /// Write what a live cluster is to a file for --cluster
+    Snapshot(SnapshotArgs),
     /// Show the page of a diagnostic code
     ExplainCode(ExplainCodeArgs),
     /// Write a completion script for a shell
@@ -66,6 +78,19 @@ pub(crate) struct CheckArgs {
     /// Namespaces, pods, services and other policies of the cluster: a file or folder
     #[arg(long, value_name = "FILE|DIR")]
     pub(crate) cluster: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) live: LiveArgs,
+}
+
+/// `snapshot`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The file is for `--cluster`. It has no secret: of a pod its labels, node, ports and addresses, and no environment, \
+    argument or annotation. Equal clusters give equal bytes."
+)]
+pub(crate) struct SnapshotArgs {
+    #[command(flatten)]
+    pub(crate) way: Way,
 }
 
 /// `diff`.
@@ -74,9 +99,11 @@ pub(crate) struct CheckArgs {
     override_usage = "portcullis diff [OPTIONS] <BASE> <HEAD>\n       \
     portcullis diff [OPTIONS] <REV>..<REV> [-- <PATH>...]\n       \
     portcullis diff [OPTIONS] <REV>...<REV> [-- <PATH>...]\n       \
-    portcullis diff [OPTIONS] <REV> -- <PATH>...",
+    portcullis diff [OPTIONS] <REV> -- <PATH>...\n       \
+    portcullis diff [OPTIONS] --live <HEAD>",
     after_help = "BASE and HEAD are folders, files, or revisions of the git repository you are in. A...B compares \
-    B with the commit where it left A. One REV with paths compares it with the files on disk."
+    B with the commit where it left A. One REV with paths compares it with the files on disk. \
+    With --live, HEAD alone is compared with what applying it to the live cluster would replace."
 )]
 pub(crate) struct DiffArgs {
     /// What is, and what is to be: two folders, files or revisions, or one range of revisions
@@ -88,6 +115,8 @@ pub(crate) struct DiffArgs {
     /// Namespaces, pods, services and other policies of the cluster: a file or folder
     #[arg(long, value_name = "FILE|DIR")]
     pub(crate) cluster: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) live: LiveArgs,
     /// Flows that were recorded, as for `simulate`: findings are ranked by how much of them was seen
     #[arg(long, value_name = "FILE", conflicts_with = "symbolic")]
     pub(crate) flows: Vec<PathBuf>,

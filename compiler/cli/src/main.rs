@@ -11,13 +11,13 @@ mod commands;
 mod coverage;
 mod exit;
 mod git;
+mod live;
 mod output;
 mod recording;
 mod resolve;
 mod session;
 mod solver;
 
-use clap::Parser as _;
 use exit::Exit;
 use portcullis_files::{self as input, load};
 use std::panic;
@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     panic::set_hook(Box::new(|info| output::stderr(&bug_report(info))));
-    let cli = args::Cli::parse();
+    let cli = args::parse();
     let ended = panic::catch_unwind(|| commands::run(&cli).unwrap_or_else(|f| output::failure(&f)));
     ended.unwrap_or(Exit::Internal).into()
 }

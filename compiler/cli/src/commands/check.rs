@@ -5,7 +5,7 @@ use crate::args::{CheckArgs, FailOn, FormatName, Global};
 use crate::exit::{Exit, Failure};
 use crate::load::File;
 use crate::session::{Side, is_blocking};
-use crate::{coverage, load, output};
+use crate::{coverage, live, load, output};
 use portcullis_diag::codes::resolution::SERVICE_WITHOUT_ENDPOINTS;
 use portcullis_diag::{Diagnostic, Fate, FileId, Severity, SourceMap};
 use portcullis_front::ast::Object;
@@ -32,7 +32,10 @@ pub(crate) fn run(args: &CheckArgs, global: &Global) -> Result<Exit, Failure> {
     output::check_format(global, "check", &FORMATS)?;
     let options = global.options();
     let own = read_paths(&args.paths, global)?;
-    let cluster = read_cluster(&args.cluster, global)?;
+    let mut cluster = read_cluster(&args.cluster, global)?;
+    if let Some(snapshot) = args.live.fetch()? {
+        cluster.extend(live::text(&snapshot));
+    }
     let broken = own.is_broken() || cluster.is_broken();
     let mut diagnostics = [own.diagnostics, cluster.diagnostics].concat();
     let notes = [own.notes, cluster.notes].concat();
@@ -56,7 +59,7 @@ pub(crate) fn run(args: &CheckArgs, global: &Global) -> Result<Exit, Failure> {
     progress(global, "");
     in_order(&sources, &mut diagnostics);
 
-    let coverage = coverage::of(&[&side], &args.cluster, notes);
+    let coverage = coverage::of(&[&side], &args.live.named(&args.cluster), notes);
     let exit = if broken {
         Exit::Usage
     } else if diagnostics_fail(global, &[FailOn::Error], &diagnostics) {

@@ -8,7 +8,7 @@ use super::{diagnostics_fail, fails_on, in_order, is_unreadable, progress, read_
 use crate::args::{DiffArgs, FailOn, FormatName, Global};
 use crate::exit::{Exit, Failure};
 use crate::session::{Side, add_samples, is_blocking};
-use crate::{coverage, load, output, recording};
+use crate::{coverage, live, load, output, recording};
 use portcullis_diag::{Diagnostic, ObjectRef, SourceMap};
 use portcullis_flows::Seens;
 use portcullis_report::{DiffReport, Recording, Traffic};
@@ -52,8 +52,10 @@ pub(super) fn compare(
 ) -> Result<Exit, Failure> {
     let options = global.options();
     progress(global, "reading …");
-    let given = sides::read(args, global.policy_limit())?;
-    let shared = read_cluster(&args.cluster, global)?;
+    let snapshot = args.live.fetch()?;
+    let given = sides::read(args, snapshot.as_ref(), global.policy_limit())?;
+    let mut shared = read_cluster(&args.cluster, global)?;
+    shared.extend(snapshot.as_ref().map(live::text).unwrap_or_default());
     let mut notes = [given.head.notes, given.base.notes, shared.notes].concat();
     notes.sort();
     notes.dedup();
@@ -111,8 +113,11 @@ pub(super) fn compare(
     progress(global, "");
 
     let totals = review.totals;
-    let coverage = coverage::of(&[&base, &head], &args.cluster, notes);
+    let coverage = coverage::of(&[&base, &head], &args.live.named(&args.cluster), notes);
     let cluster_words = args.cluster.iter().map(|p| format!("--cluster={}", p.to_string_lossy()));
+    // A command that looks at one state is given the live cluster as a file.
+    let live_words = args.live.live.then(|| "--cluster=<(portcullis snapshot)".to_owned());
+    let cluster_words = cluster_words.chain(live_words);
     let explain_with = given.head_at.into_iter().chain(cluster_words).chain(global.settings()).collect();
     let report = DiffReport {
         base: given.base_name,

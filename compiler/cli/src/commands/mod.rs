@@ -9,6 +9,7 @@ mod explain_code;
 pub(crate) mod prove;
 mod reach;
 mod simulate;
+mod snapshot;
 mod verify;
 
 use self::diff::unrendered::Unrendered;
@@ -34,6 +35,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, Failure> {
         Command::Prove(args) => prove::run(args, &cli.global),
         Command::Compile(args) => compile::run(args, &cli.global),
         Command::Verify(args) => verify::run(args, &cli.global),
+        Command::Snapshot(args) => snapshot::run(args, &cli.global),
         Command::ExplainCode(args) => explain_code::run(args, &cli.global),
         Command::Completions { shell } => {
             completions::completions(*shell);

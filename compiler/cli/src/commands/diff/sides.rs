@@ -4,6 +4,8 @@ use crate::args::DiffArgs;
 use crate::exit::Failure;
 use crate::git::{Commit, Repository};
 use crate::input::{self, Gathered, tidy};
+use crate::live;
+use portcullis_cluster::Snapshot;
 use std::path::{Path, PathBuf};
 
 /// Both sides' texts, and what the sides are called.
@@ -20,7 +22,7 @@ const BOTH: &str = "name both: `portcullis diff old/ new/`, `portcullis diff mai
                     `portcullis diff main -- k8s/` for the files on disk";
 
 /// Reads what the arguments mean.
-pub(super) fn read(args: &DiffArgs, limit: u64) -> Result<Sides, Failure> {
+pub(super) fn read(args: &DiffArgs, live: Option<&Snapshot>, limit: u64) -> Result<Sides, Failure> {
     let is_option = |p: &&PathBuf| p.to_string_lossy().starts_with("--") && !p.exists();
     if let Some(option) = args.paths.iter().find(is_option) {
         let option = option.to_string_lossy();
@@ -30,6 +32,7 @@ pub(super) fn read(args: &DiffArgs, limit: u64) -> Result<Sides, Failure> {
         ));
     }
     let sides = match (args.sides.as_slice(), args.paths.as_slice()) {
+        ([head], []) if live.is_some() => against(live, head, limit),
         ([one], paths) => one_argument(one, paths, limit)?,
         ([base, head], []) => two_arguments(base, head, limit)?,
         ([base, head], paths) => {
@@ -50,6 +53,14 @@ pub(super) fn read(args: &DiffArgs, limit: u64) -> Result<Sides, Failure> {
         ));
     }
     Ok(sides)
+}
+
+/// Files and what applying them to the live cluster would replace.
+fn against(live: Option<&Snapshot>, head: &str, limit: u64) -> Sides {
+    let name = tidy(Path::new(head));
+    let head = input::gather(&[PathBuf::from(head)], limit);
+    let base = live.map(|snapshot| live::replaced(snapshot, &head)).unwrap_or_default();
+    Sides { base, head, base_name: live::NAME.to_owned(), head_at: vec![name.clone()], head_name: name }
 }
 
 fn one_argument(one: &str, paths: &[PathBuf], limit: u64) -> Result<Sides, Failure> {

@@ -8,7 +8,7 @@ use crate::commands::{fails_on, in_order, progress, read_cluster};
 use crate::exit::{Exit, Failure};
 use crate::session::{Side, is_blocking};
 use crate::solver::{Z3, failed};
-use crate::{load, output};
+use crate::{live, load, output};
 use portcullis_diag::{Diagnostic, SourceMap};
 use portcullis_symbolic::{Answer, Pods, Space};
 use serde_json::{Value, json};
@@ -29,8 +29,10 @@ pub(super) fn run(args: &DiffArgs, global: &Global) -> Result<Exit, Failure> {
     output::check_format(global, "diff --symbolic", &[FormatName::Terminal, FormatName::Json])?;
     let options = global.options();
     progress(global, "reading …");
-    let given = sides::read(args, global.policy_limit())?;
-    let shared = read_cluster(&args.cluster, global)?;
+    let snapshot = args.live.fetch()?;
+    let given = sides::read(args, snapshot.as_ref(), global.policy_limit())?;
+    let mut shared = read_cluster(&args.cluster, global)?;
+    shared.extend(snapshot.as_ref().map(live::text).unwrap_or_default());
     let mut broken: Vec<Diagnostic> =
         [given.head.diagnostics, given.base.diagnostics, shared.diagnostics].concat();
     let mut sources = SourceMap::new();
