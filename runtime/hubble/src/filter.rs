@@ -199,7 +199,7 @@ fn unanswerable(f: &FlowFilter) -> Result<(), String> {
         (!f.trace_id.is_empty(), "trace_id", l7),
         (!f.ip_trace_id.is_empty(), "ip_trace_id", "packets' trace options are not read"),
         (!f.source_ip_xlated.is_empty(), "source_ip_xlated", "translated addresses are not recorded"),
-        (!f.interface.is_empty(), "interface", "interfaces are not recorded"),
+        (!f.interface.is_empty(), "interface", "names of interfaces are not recorded"),
         (!f.node_labels.is_empty(), "node_labels", "labels of nodes are not known"),
         (!f.source_cluster_name.is_empty(), "source_cluster_name", "there is one cluster"),
         (!f.destination_cluster_name.is_empty(), "destination_cluster_name", "there is one cluster"),

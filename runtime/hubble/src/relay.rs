@@ -15,6 +15,7 @@ use crate::pb::peer::{ChangeNotification, ChangeNotificationType, NotifyRequest}
 use crate::pb::relay::{NodeState, NodeStatusEvent};
 use crate::server::{Asked, Responses, VERSION};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -59,7 +60,7 @@ impl Peer {
     async fn client(&self) -> Result<ObserverClient<Channel>, String> {
         match timeout(PATIENCE, connect(&self.address, PATIENCE)).await {
             Ok(Ok(channel)) => Ok(ObserverClient::new(channel)),
-            Ok(Err(e)) => Err(e.to_string()),
+            Ok(Err(e)) => Err(e.source().map_or_else(|| e.to_string(), ToString::to_string)),
             Err(_) => Err("no connection in time".to_owned()),
         }
     }

@@ -59,7 +59,8 @@ pub fn line(r: &GetFlowsResponse, form: Form) -> String {
         }
         Some(ResponseTypes::NodeStatus(s)) => {
             let state = NodeState::try_from(s.state_change).unwrap_or_default().as_str_name();
-            format!("{state}: {} {}", s.node_names.join(", "), s.message).trim_end().to_owned()
+            let why = if s.message.is_empty() { String::new() } else { format!(" ({})", s.message) };
+            format!("{state}: {}{why}", s.node_names.join(", "))
         }
         None => String::new(),
     }
@@ -320,6 +321,7 @@ fn json(f: &Flow) -> Value {
         ("node_name", f.node_name.clone().into()),
         ("reply", reply.into()),
         ("event_type", event.unwrap_or_default()),
+        ("interface", f.interface.as_ref().map(|i| json!({"index": i.index})).unwrap_or_default()),
         ("traffic_direction", named(f.traffic_direction, f.traffic_direction().as_str_name())),
         ("policy_match_type", f.policy_match_type.into()),
         ("drop_reason_desc", named(f.drop_reason_desc, f.drop_reason_desc().as_str_name())),
