@@ -17,7 +17,7 @@ use portcullis_sema::Side;
 use portcullis_sema::universe::{NodeKind, Universe};
 use portcullis_services::Services;
 use portcullis_tables::staged::Numbers;
-use portcullis_tables::{Cause, Compiler};
+use portcullis_tables::{Audit, Cause, Compiler};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -86,6 +86,9 @@ pub struct Candidate {
 /// Policy files, each with whether it has changed, and cluster files.
 type Read = (Vec<(Rc<Parsed>, bool)>, Vec<Rc<Parsed>>);
 
+/// The annotation that puts a policy in audit, with the value `true`.
+pub const AUDIT: &str = "policy.portcullis.dev/audit";
+
 /// Makes generations, each from what has not changed since the last.
 #[derive(Debug)]
 pub struct Maker {
@@ -122,6 +125,8 @@ impl Maker {
         self.update_cluster(config, texts, &own, &cluster);
         self.update_policies(&own);
         let services = config.services.is_some().then(|| self.services(config, &own, &cluster));
+        let audit = audit(config, &own);
+        self.compiler.set_audit(audit.clone());
         let policies = self.compiler.policies();
         let sources = self.library.sources();
         let name = |c: &Cause| c.line(&policies, &sources);
@@ -139,7 +144,9 @@ impl Maker {
                 return Err(Refused::Compile("nothing was evaluated".to_owned()));
             };
             let u = &e.universe;
-            let report = portcullis_verify::verify(&built.bytes, *input, u, Some(&wanted(u)), &name)
+            let groups = wanted(u);
+            let expect = portcullis_verify::Expect { wanted: Some(&groups), audit: &audit, names: &name };
+            let report = portcullis_verify::verify_with(&built.bytes, *input, u, &expect)
                 .map_err(|e| Refused::Compile(e.to_string()))?;
             if let Some(first) = report.differences.first() {
                 return Err(Refused::Unproved(report.differences.len(), first.expected_cause.clone()));
@@ -250,6 +257,16 @@ impl Maker {
             self.compiler.remove_policy(gone);
         }
         self.policies = now.into_iter().map(|(key, (o, _))| (key, o.meta.name.span.file)).collect();
+    }
+}
+
+/// Policies in audit: those that say so themselves, and all of the namespaces of the configuration.
+fn audit(config: &Config, own: &[(Rc<Parsed>, bool)]) -> Audit {
+    let says = |o: &&Object| o.meta.annotations.iter().any(|(k, v)| k == AUDIT && v == "true");
+    let all = own.iter().flat_map(|(p, _)| &p.objects);
+    Audit {
+        policies: all.filter(|o| is_policy(o)).filter(says).map(Object::reference).collect(),
+        namespaces: config.audit_namespaces.iter().map(Into::into).collect(),
     }
 }
 

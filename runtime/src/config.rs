@@ -55,6 +55,9 @@ pub struct Config {
     /// Address of the metrics page; there is none if absent. Loopback, unless it is meant to be seen.
     #[serde(default)]
     pub metrics: Option<SocketAddr>,
+    /// Namespaces whose policies are in audit: what they alone deny passes, and is reported.
+    #[serde(default)]
+    pub audit_namespaces: Vec<String>,
     /// Flows through Hubble's Observer API.
     #[serde(default)]
     pub hubble: HubbleConfig,

@@ -70,3 +70,32 @@ fn a_default_deny_is_observed_with_policy_file_and_line() {
     assert!(hits("default deny by NetworkPolicy lab/db-allow-api") > 0, "{rules}");
     assert_eq!(hits("allow by NetworkPolicy lab/db-allow-api"), 0, "allowed flows are not reported here");
 }
+
+#[test]
+fn a_policy_in_audit_lets_through_and_is_reported() {
+    let Some(mut agent) = Agent::new("audit", &["web", "db"]) else { return };
+    agent.policy("db.yaml", DB);
+    agent.start();
+    agent.generation(1);
+    let _servers = agent.serve("db", 5432);
+    assert!(!agent.reaches("web", agent.at("db", 5432)));
+    // By the policy's annotation.
+    let annotated =
+        "{name: db-allow-api, namespace: lab, annotations: {policy.portcullis.dev/audit: \"true\"}}";
+    agent.policy("db.yaml", &DB.replace("{name: db-allow-api, namespace: lab}", annotated));
+    agent.generation(2);
+    assert!(agent.reaches("web", agent.at("db", 5432)));
+    let text = observe(&agent, &["--verdict", "AUDIT", "--to-pod", "lab/db"]);
+    assert!(
+        text.contains("AUDITED") && text.contains("default deny by NetworkPolicy lab/db-allow-api"),
+        "{text}"
+    );
+    assert!(text.contains("db.yaml:6:3"), "{text}");
+    agent.policy("db.yaml", DB);
+    agent.generation(3);
+    assert!(!agent.reaches("web", agent.at("db", 5432)));
+    // By its namespace.
+    agent.configure("auditNamespaces: [lab]\n");
+    agent.generation(4);
+    assert!(agent.reaches("web", agent.at("db", 5432)));
+}

@@ -78,7 +78,7 @@ pub struct Meta {
     pub namespace: Option<Text>,
     /// `metadata.labels`, in order of the text.
     pub labels: Vec<(SmolStr, SmolStr)>,
-    /// `metadata.annotations` whose key starts with `service.cilium.io/`, `policy.cilium.io/` or
+    /// `metadata.annotations` whose key starts with `service.cilium.io/`, `policy.cilium.io/`, `policy.portcullis.dev/` or
     /// `kustomize.`; the rest are not kept.
     pub annotations: Vec<(SmolStr, SmolStr)>,
 }

@@ -28,7 +28,8 @@ const KNOWN: &[&str] = &[
 ];
 
 /// Annotations that say something about policy, by prefix.
-const ANNOTATIONS: &[&str] = &["service.cilium.io/", "policy.cilium.io/", "kustomize."];
+const ANNOTATIONS: &[&str] =
+    &["service.cilium.io/", "policy.cilium.io/", "policy.portcullis.dev/", "kustomize."];
 
 /// Reads what there is, without a word about what is wrong: for objects that are not policies, and
 /// for naming an object before it is checked.
