@@ -137,6 +137,7 @@ fn only_one_crate_knows_each_outside_vocabulary() {
         ("clap", &["portcullis-cli", "portcullis-bench", "portcullis-agent"]),
         ("aya", &["portcullis-agent"]),
         ("kube", &["portcullis-cluster"]),
+        ("tonic", &["portcullis-hubble"]),
         ("petgraph", &["portcullis-sema"]),
     ] {
         let users: Vec<&String> = needs.iter().filter(|(_, d)| d.contains(what)).map(|(n, _)| n).collect();
