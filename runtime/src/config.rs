@@ -17,10 +17,14 @@ pub struct Config {
     #[serde(default = "default_node")]
     pub node: String,
     /// Policy files and folders; followed for changes.
+    #[serde(default)]
     pub policies: Vec<PathBuf>,
     /// Files and folders with namespaces, pods elsewhere, services and CIDR groups; followed too.
     #[serde(default)]
     pub cluster: Vec<PathBuf>,
+    /// The API server that has policies, pods elsewhere and services as well; none if absent.
+    #[serde(default)]
+    pub kubernetes: Option<KubernetesConfig>,
     /// The pods of this node.
     #[serde(default)]
     pub endpoints: Vec<EndpointConfig>,
@@ -67,6 +71,16 @@ pub struct Config {
     /// Sizes of the kernel's maps.
     #[serde(default)]
     pub sizes: SizesConfig,
+}
+
+/// The way to an API server. Without a file it is found as kubectl finds it, or by the pod's service account.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct KubernetesConfig {
+    /// The kubeconfig file.
+    pub kubeconfig: Option<PathBuf>,
+    /// A context of it, instead of the current one.
+    pub context: Option<String>,
 }
 
 /// Translation of services at the node's devices and at the sockets of its pods.
@@ -267,6 +281,9 @@ impl Config {
             *p = base.join(&*p);
         }
         config.state = base.join(&config.state);
+        if let Some(file) = config.kubernetes.as_mut().and_then(|k| k.kubeconfig.as_mut()) {
+            *file = base.join(&*file);
+        }
         if let Some(cgroup) = config.services.as_mut().and_then(|s| s.cgroup.as_mut()) {
             *cgroup = base.join(&*cgroup);
         }
@@ -281,7 +298,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), String> {
-        if self.policies.is_empty() {
+        if self.policies.is_empty() && self.kubernetes.is_none() {
             return Err(
                 "`policies` names no file or folder; name the folder that holds the policies".to_owned()
             );

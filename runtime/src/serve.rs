@@ -1,7 +1,7 @@
 //! The agent at work: it waits for files, interfaces, events and questions, one after the other, on one
 //! thread.
 
-use crate::config::Config;
+use crate::config::{Config, KubernetesConfig};
 use crate::control::{self, LONGEST, Request};
 use crate::events::Dictionary;
 use crate::flows::Flows;
@@ -13,6 +13,7 @@ use crate::preflight;
 use crate::status;
 use notify::{RecursiveMode, Watcher as _};
 use portcullis_abi::maps::{Event, VERDICT_DROPPED, counter};
+use portcullis_cluster::{Given as Way, Mirror};
 use portcullis_hubble::server::{About, Listen, Service};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -42,6 +43,7 @@ const BEHIND: usize = 4096;
 enum Happened {
     Files,
     Links,
+    Cluster,
     Events(Vec<Event>),
     Asked(Request, mpsc::Sender<String>),
 }
@@ -67,6 +69,9 @@ pub enum ServeError {
     /// Somebody else translates services here.
     #[error("{0}")]
     KubeProxy(String),
+    /// The API server cannot be looked for.
+    #[error("{0}")]
+    Cluster(String),
     /// The system.
     #[error("{0}: {1}")]
     System(&'static str, io::Error),
@@ -124,6 +129,10 @@ pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
     }
     if let Some(at) = node.config().metrics {
         serve_metrics(at, &tell).await.map_err(|e| ServeError::System("the metrics page", e))?;
+    }
+    if let Some(kubernetes) = &node.config().kubernetes {
+        let mirror = follow_cluster(kubernetes, &tell)?;
+        node.follow(mirror);
     }
     let mut stop = signal(SignalKind::terminate()).map_err(|e| ServeError::System("signals", e))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| ServeError::System("signals", e))?;
@@ -315,6 +324,37 @@ fn follow_links(tell: &mpsc::Sender<Happened>) -> io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// Watches the cluster on a thread of its own, which lists and prunes while a policy is compiled.
+fn follow_cluster(
+    config: &KubernetesConfig,
+    tell: &mpsc::Sender<Happened>,
+) -> Result<Arc<Mirror>, ServeError> {
+    let system = |e| ServeError::System("the API server", e);
+    let way =
+        Way { kubeconfig: config.kubeconfig.clone(), context: config.context.clone(), ..Way::default() };
+    let tell = tell.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
+    let (to, begun) = std::sync::mpsc::channel();
+    let follow = async move {
+        let mirror = match way.client().await {
+            Ok(client) => Arc::new(Mirror::start(&client)),
+            Err(e) => return drop(to.send(Err(ServeError::Cluster(e.to_string())))),
+        };
+        let mut changes = mirror.changes();
+        let _ = to.send(Ok(mirror));
+        while changes.changed().await.is_ok() {
+            if tell.send(Happened::Cluster).await.is_err() {
+                break;
+            }
+        }
+    };
+    thread::Builder::new()
+        .name("cluster".to_owned())
+        .spawn(move || runtime.block_on(follow))
+        .map_err(system)?;
+    begun.recv().map_err(|e| ServeError::Cluster(e.to_string()))?
 }
 
 /// Empties the ring on a thread of its own, so that it does not fill up while a policy is compiled.

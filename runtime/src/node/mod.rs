@@ -21,6 +21,7 @@ use crate::links::Link;
 use crate::numbers::Registry;
 use portcullis_abi::header;
 use portcullis_abi::maps::LARGEST_SLOT;
+use portcullis_cluster::Mirror;
 use portcullis_tables::Image;
 use portcullis_tables::staged::stage;
 use seen::Seen;
@@ -29,6 +30,7 @@ use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Why there is no node.
@@ -82,6 +84,7 @@ pub struct Took {
 #[derive(Debug)]
 pub struct Node {
     config: Config,
+    mirror: Option<Arc<Mirror>>,
     kernel: Kernel,
     programs: Programs,
     services: Option<NodeServices>,
@@ -153,6 +156,7 @@ impl Node {
         let maker = Maker::new(&config);
         Ok(Self {
             config,
+            mirror: None,
             kernel,
             programs,
             services,
@@ -172,7 +176,7 @@ impl Node {
     /// Brings the kernel to what files and interfaces say. A candidate that is refused leaves everything
     /// as it is; the reason is kept for the status, and returned.
     pub fn refresh(&mut self) -> Result<(), Refused> {
-        let mut texts = Texts::read(&self.config);
+        let mut texts = self.texts();
         // Gone back: the files count again once they change.
         let back = self.current.as_ref().and_then(|r| r.back.clone()).filter(|b| b.files == named(&texts));
         if let (Some(_), Some(record)) = (&back, &self.current) {
@@ -194,12 +198,31 @@ impl Node {
             .read(to)
             .map_err(|e| e.to_string())?
             .ok_or_else(|| format!("generation {to} is not kept; there are {}", list(&kept)))?;
-        let mut texts = Texts::read(&self.config);
+        let mut texts = self.texts();
         let back = Back { to, files: named(&texts) };
         texts.policies = record.policy_texts();
         texts.broken.clear();
         self.apply(&texts, Some(back)).map_err(|e| e.to_string())?;
         Ok(to)
+    }
+
+    /// Takes what a live cluster has along with the files.
+    pub fn follow(&mut self, mirror: Arc<Mirror>) {
+        self.mirror = Some(mirror);
+    }
+
+    /// What there is to compile. Until the API server has told of every kind, that is nothing.
+    fn texts(&self) -> Texts {
+        let mut texts = Texts::read(&self.config);
+        if let Some(mirror) = &self.mirror {
+            if !mirror.is_ready() {
+                texts.broken.extend(mirror.problems());
+            }
+            texts.add(&mirror.snapshot(), &self.config.endpoints);
+        } else if self.config.kubernetes.is_some() {
+            texts.broken.push("the API server is not followed".to_owned());
+        }
+        texts
     }
 
     fn apply(&mut self, texts: &Texts, back: Option<Back>) -> Result<(), Refused> {
@@ -324,11 +347,12 @@ impl Node {
                 c.sizes,
                 c.cluster_name.clone(),
                 c.services.is_some(),
+                c.kubernetes.clone(),
             )
         };
         if fixed(&config) != fixed(&self.config) {
             return Err(
-                "`bpffs`, `pins`, `state`, `failOpen`, `reportAllowed`, `sizes`, `clusterName` and whether there are \
+                "`bpffs`, `pins`, `state`, `failOpen`, `reportAllowed`, `sizes`, `clusterName`, `kubernetes` and whether there are \
                  `services` count from the agent's next start"
                     .to_owned(),
             );
@@ -375,6 +399,7 @@ impl Node {
             out.push("no policy is in use, and no program is attached".to_owned());
         }
         out.extend(self.problems.iter().cloned());
+        out.extend(self.mirror.iter().flat_map(|m| m.problems()));
         out
     }
 
