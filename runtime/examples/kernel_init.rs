@@ -36,6 +36,8 @@ fn prepare() -> Result<(), Box<dyn Error>> {
         mount(kind, at, kind, MountFlags::empty(), None).map_err(|e| format!("{kind} on {at}: {e}"))?;
     }
     mount("bpf", "/sys/fs/bpf", "bpf", MountFlags::empty(), None).map_err(|e| format!("bpf: {e}"))?;
+    mount("cgroup2", "/sys/fs/cgroup", "cgroup2", MountFlags::empty(), None)
+        .map_err(|e| format!("cgroup2: {e}"))?;
     for folder in ["/tmp", "/var"] {
         fs::create_dir_all(folder)?;
     }

@@ -2,20 +2,25 @@
 //! has.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+#[path = "support/service_image.rs"]
+mod service_image;
 mod support;
 
 use portcullis_abi::maps::EndpointValue;
+use portcullis_abi::services::SMALLEST_SLOT;
 use portcullis_agent::kernel::{Attachment, Programs, Settings};
 use portcullis_agent::lab::Lab;
 use portcullis_agent::links::{Link, links};
 use portcullis_ir::Cluster;
 use portcullis_snapshot_tests::case::{Case, root};
+use service_image::{Front, image};
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::agent::TRY;
+use support::cgroup::Group;
 use support::{Machine, World, pod_address, small};
 
 const PODS: [&str; 3] = ["web", "api", "db"];
@@ -153,4 +158,103 @@ fn attached_replaced_and_detached(name: &str, way: Attachment, prepare: fn(&mut 
 
     on_node(&lab, |l| machine.programs.detach(l.index, true).map_err(io::Error::other));
     assert!(arrives(PATIENCE), "nothing is attached any more");
+}
+
+/// On every kernel: programs at sockets are attached, replaced while somebody connects, and detached.
+#[test]
+fn sockets_are_translated_without_a_gap() {
+    const TCP: u8 = 6;
+    const UDP: u8 = 17;
+    let Some(machine) = Machine::new(small(), &Settings::default()) else { return };
+    let lab = Lab::new("pct-attach-sockets", &PODS).unwrap();
+    let group = Group::new("attach");
+    let services = machine.kernel.open_services(SMALLEST_SLOT).unwrap();
+    let load = || {
+        lab.inside(&lab.node(), || services.load_sockets(&machine.kernel).map_err(io::Error::other)).unwrap()
+    };
+    let (mut first, mut second) = (load(), load());
+    let at = |pod: &str, v6: bool, port: u16| {
+        let pod = lab.pods().iter().find(|p| p.name == pod).unwrap();
+        SocketAddr::new(if v6 { pod.v6 } else { pod.v4 }, port)
+    };
+    let front = |v6: bool, port: u16| {
+        let ip: std::net::IpAddr = if v6 { "fd96::1".parse().unwrap() } else { [10, 96, 0, 1].into() };
+        SocketAddr::new(ip, port)
+    };
+    let node = SocketAddr::from(([10, 77, 0, 1], 30_080));
+    let mut fronts = vec![Front::new(node, TCP, &[(at("web", false, 8080), 1)])];
+    for v6 in [false, true] {
+        fronts.push(Front::new(front(v6, 80), TCP, &[(at("web", v6, 8080), 1)]));
+        fronts.push(Front::new(front(v6, 80), UDP, &[(at("web", v6, 8080), 1)]));
+        fronts.push(Front::new(front(v6, 81), TCP, &[]));
+    }
+    services.fill(0, &image(&fronts, 1)).unwrap();
+    services.set_node(Some([10, 77, 0, 1].into()), None).unwrap();
+    machine.kernel.flip(0).unwrap();
+    let _servers: Vec<_> = [false, true]
+        .into_iter()
+        .map(|v6| {
+            let (ns, at) = (lab.namespace("web"), at("web", v6, 8080));
+            (lab.tcp_server(&ns, at).unwrap(), lab.udp_server(&ns, at).unwrap())
+        })
+        .collect();
+    let inside = |who: &str, work: &(dyn Fn() -> io::Result<()> + Sync)| {
+        let threads = group.threads();
+        lab.inside(who, move || {
+            std::fs::write(threads, "0")?;
+            work()
+        })
+    };
+    let api = lab.namespace("api");
+    let tcp = |to: SocketAddr| {
+        let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+        assert_eq!(stream.peer_addr()?, to, "the socket knows the service and not the pod");
+        stream.set_read_timeout(Some(PATIENCE))?;
+        assert!(echoes(&mut stream));
+        Ok(())
+    };
+    let udp = |to: SocketAddr| {
+        let any: SocketAddr = if to.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0u16; 8], 0).into() };
+        let socket = UdpSocket::bind(any)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        for _ in 0..3 {
+            socket.send_to(b"hello", to)?;
+            assert_eq!(socket.recv_from(&mut [0; 8])?.1, to);
+        }
+        Ok(())
+    };
+    first.attach(&group.0).unwrap();
+    for v6 in [false, true] {
+        inside(&api, &|| tcp(front(v6, 80))).unwrap();
+        inside(&api, &|| udp(front(v6, 80))).unwrap();
+        let refused = inside(&api, &|| tcp(front(v6, 81))).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
+    let taken = inside(&lab.node(), &|| std::net::TcpListener::bind(node).map(drop)).unwrap_err();
+    assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+    // Replaced under load: no connection misses its service.
+    let stop = AtomicBool::new(false);
+    thread::scope(|s| {
+        let load = s.spawn(|| {
+            inside(&api, &|| {
+                while !stop.load(Ordering::Relaxed) {
+                    tcp(front(false, 80))?;
+                }
+                Ok(())
+            })
+            .unwrap();
+        });
+        for n in 0..20 {
+            let programs = if n % 2 == 0 { &mut second } else { &mut first };
+            programs.attach(&group.0).unwrap();
+            thread::sleep(Duration::from_millis(5));
+        }
+        stop.store(true, Ordering::Relaxed);
+        load.join().unwrap();
+    });
+    // The links live on without who made them, until they are taken out.
+    drop(second);
+    inside(&api, &|| tcp(front(false, 80))).unwrap();
+    first.detach().unwrap();
+    assert!(inside(&api, &|| tcp(front(false, 80))).is_err());
 }

@@ -4,7 +4,6 @@
 
 mod support;
 
-use portcullis_agent::kernel::cgroup2;
 use portcullis_agent::lab::Lab;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -16,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::agent::Agent;
+use support::cgroup::Group;
 use support::teller::{Teller, any, ask_tcp, ask_udp, tell};
 
 const TCP: u8 = 6;
@@ -33,39 +33,21 @@ const OUTSIDE: [&str; 2] = ["client", "far"];
 struct Scene {
     agent: Agent,
     /// The threads of the node's pods are here while they ask.
-    cgroup: PathBuf,
+    cgroup: Group,
 }
 
 impl Drop for Scene {
     fn drop(&mut self) {
         self.agent.kill();
-        // Threads have left it when they are joined; the kernel may take a moment.
-        for _ in 0..50 {
-            if fs::remove_dir(&self.cgroup).is_ok() {
-                break;
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
     }
-}
-
-/// A cgroup for threads of this process, which itself sits above: what it starts from elsewhere is not translated.
-fn cgroup(name: &str) -> PathBuf {
-    let all = cgroup2().expect("cgroup2 is mounted").join("portcullis-tests");
-    let _ = fs::create_dir(&all);
-    fs::write(all.join("cgroup.procs"), std::process::id().to_string()).unwrap();
-    let own = all.join(format!("{}-{name}", std::process::id()));
-    fs::create_dir(&own).unwrap();
-    fs::write(own.join("cgroup.type"), "threaded").unwrap();
-    own
 }
 
 fn scene(name: &str) -> Option<Scene> {
     let mut agent = Agent::new(&format!("sk{name}"), &PODS)?;
-    let cgroup = cgroup(name);
+    let cgroup = Group::new(name);
     agent.configure(&format!(
         "cluster: [cluster]\nservices: {{devices: [v-client, v-far], addresses: [10.77.0.1, \"fd77::1\"], cgroup: {}}}\n",
-        cgroup.display()
+        cgroup.0.display()
     ));
     let pods: Vec<_> =
         agent.lab.pods().iter().filter(|p| !OUTSIDE.contains(&p.name.as_str())).cloned().collect();
@@ -220,7 +202,7 @@ impl Scene {
 
     /// Runs something as a process of a pod, or of somebody outside.
     fn as_(&self, who: &str, work: impl FnOnce() -> io::Result<String> + Send) -> io::Result<String> {
-        let threads = (!OUTSIDE.contains(&who)).then(|| self.cgroup.join("cgroup.threads"));
+        let threads = (!OUTSIDE.contains(&who)).then(|| self.cgroup.threads());
         let ns = if who == "node" { self.agent.lab.node() } else { self.agent.lab.namespace(who) };
         self.agent.lab.inside(&ns, move || {
             if let Some(threads) = threads {
@@ -316,7 +298,7 @@ fn should_serve_a_basic_endpoint_from_pods() {
         assert!(s.ask("client", p, cluster_ip(v6, 80), NEVER).is_err_and(|e| silent(&e)));
     });
     let status = s.agent.status();
-    assert_eq!(status["services"]["sockets"]["cgroup"], s.cgroup.to_str().unwrap(), "{status:#}");
+    assert_eq!(status["services"]["sockets"]["cgroup"], s.cgroup.0.to_str().unwrap(), "{status:#}");
     assert_eq!(status["healthy"], true, "{status:#}");
 }
 
@@ -580,7 +562,7 @@ fn should_be_able_to_preserve_udp_traffic_when_server_pod_cycles() {
 }
 
 fn self_threads(s: &Scene, who: &str) -> Option<PathBuf> {
-    (!OUTSIDE.contains(&who)).then(|| s.cgroup.join("cgroup.threads"))
+    (!OUTSIDE.contains(&who)).then(|| s.cgroup.threads())
 }
 
 #[test]

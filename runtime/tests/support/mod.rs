@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
 
 pub(crate) mod agent;
+pub(crate) mod cgroup;
 pub(crate) mod packets;
 pub(crate) mod scene;
 pub(crate) mod teller;

@@ -1,4 +1,5 @@
 //! Service images made by hand, for tests of the programs: no compiler, one frontend after the other.
+#![allow(dead_code, reason = "each test uses a part")]
 
 use portcullis_abi::services::{
     ALIGN, Backend, Frontend, HEADER_SIZE, MAGIC, Range, ServiceKey, VERSION, frontend, hash, header, kind,
