@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and with which settings.
 
 use crate::commands::prove::ProveArgs;
+use crate::commands::suggest::SuggestArgs;
 use crate::live::{LiveArgs, Way};
 use crate::solver::SolverArgs;
 use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
@@ -42,6 +43,8 @@ pub(crate) enum Command {
     Diff(DiffArgs),
     /// Say what a change does to flows that were recorded
     Simulate(SimulateArgs),
+    /// Write what to add to policies so that recorded flows keep passing
+    Suggest(SuggestArgs),
     /// Say whether one flow passes, and which rules took part
     Explain(ExplainArgs),
     /// List who can talk to whom
@@ -374,13 +377,15 @@ pub(crate) enum FormatName {
     Junit,
     Dot,
     Html,
+    Patch,
 }
 
 impl FormatName {
     /// The report's name for it.
     pub(crate) const fn format(self) -> Format {
         match self {
-            Self::Terminal => Format::Terminal,
+            // A patch is no report: `suggest` alone writes one.
+            Self::Terminal | Self::Patch => Format::Terminal,
             Self::Json => Format::Json,
             Self::Markdown => Format::Markdown,
             Self::Sarif => Format::Sarif,

@@ -61,6 +61,35 @@ fn shop() -> Sandbox {
 const JSON: [&str; 2] = ["--format", "json"];
 
 #[test]
+fn a_suggest_document_is_what_its_schema_says() {
+    let s = shop();
+    let pod = |name: &str| {
+        serde_json::json!({"namespace": "shop", "pod_name": format!("{name}-1"), "workloads": [{"name": name}],
+                           "labels": [format!("k8s:app={name}")]})
+    };
+    let record = |from: Value, port: u16| {
+        serde_json::json!({"flow": {"verdict": "FORWARDED", "Type": "L3_L4", "is_reply": false, "source": from, "destination": pod("web"),
+            "IP": {"source": "203.0.113.7", "destination": "10.0.0.2"},
+            "l4": {"TCP": {"source_port": 40_000, "destination_port": port}}}})
+    };
+    let world = serde_json::json!({"identity": 2, "labels": ["reserved:world"]});
+    let lines = [record(pod("db"), 8080), record(world, 443), record(pod("db"), 0)];
+    s.write("f", lines.map(|l| l.to_string()).join("\n")).write("none/a.yaml", "");
+    let suggest = ["suggest", "f", "--base", "none", "--candidate", "p", "--cluster", "c.yaml"];
+    let value = document("suggest", &s.run(&[&suggest[..], &JSON].concat()).ends(1));
+    assert_eq!((&value["flows"]["chosen"], &value["flows"]["kept"]), (&3.into(), &2.into()));
+    assert_eq!(value["notKept"][0]["why"], "no-words");
+    assert_eq!(value["files"][0]["path"], "p/a.yaml");
+    let deny = "  ingressDeny:\n  - toPorts:\n    - ports:\n      - port: \"8080\"\n";
+    s.write("p/a.yaml", policy("a", "web", "front") + deny);
+    let value = document("suggest", &s.run(&[&suggest[..], &JSON].concat()).ends(1));
+    let denied = value["notKept"].as_array().unwrap().iter().find(|l| l["why"] == "denied-by-rule").unwrap();
+    assert_eq!(denied["rules"][0]["policy"]["name"], "a");
+    let value = document("suggest", &s.run(&[&suggest[..], &JSON, &["--port", "1"]].concat()).ends(0));
+    assert_eq!(value["additions"], serde_json::json!([]));
+}
+
+#[test]
 fn a_compile_document_is_what_its_schema_says() {
     let s = shop();
     let compile = ["compile", "p", "--cluster", "c.yaml", "-o", "policy.img"];

@@ -60,7 +60,7 @@ pub(crate) fn cut(parts: &[String], most: usize) -> String {
 /// Text with every control and direction-changing character replaced by a harmless one of the same
 /// length in UTF-8, so that a file cannot steer the terminal or show its lines in another order,
 /// and byte offsets stay true. Line feeds and tabs stay.
-pub(crate) fn clean(text: &str) -> Cow<'_, str> {
+pub fn clean(text: &str) -> Cow<'_, str> {
     if text.chars().all(harmless) {
         return Cow::Borrowed(text);
     }

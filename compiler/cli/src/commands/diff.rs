@@ -1,6 +1,6 @@
 //! `diff`: which flows a change denies and allows.
 
-mod sides;
+pub(super) mod sides;
 mod symbolic;
 pub(super) mod unrendered;
 

@@ -10,6 +10,7 @@ pub(crate) mod prove;
 mod reach;
 mod simulate;
 mod snapshot;
+pub(crate) mod suggest;
 mod verify;
 
 use self::diff::unrendered::Unrendered;
@@ -30,6 +31,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit, Failure> {
         Command::Check(args) => check::run(args, &cli.global),
         Command::Diff(args) => diff::run(args, &cli.global),
         Command::Simulate(args) => simulate::run(args, &cli.global),
+        Command::Suggest(args) => suggest::run(args, &cli.global),
         Command::Explain(args) => explain::run(args, &cli.global),
         Command::Reach(args) => reach::run(args, &cli.global),
         Command::Prove(args) => prove::run(args, &cli.global),

@@ -126,7 +126,60 @@ impl Counting {
     }
 }
 
+/// One distinct flow of a recording.
+pub(crate) struct One<'j> {
+    /// The question about it; its place among the questions is that of the flow.
+    pub(crate) ask: &'j Ask,
+    /// Who opened it, in words: a workload, or an address.
+    pub(crate) from: String,
+    /// Who was asked.
+    pub(crate) to: String,
+    /// Connections; requests where it is one.
+    pub(crate) flows: u64,
+    /// It passed at least once when it was recorded.
+    pub(crate) passed: bool,
+    /// What an application asked, in words.
+    pub(crate) request: Option<String>,
+}
+
 impl Judged {
+    /// Every flow, in the order of the questions.
+    pub(crate) fn each(&self) -> Vec<One<'_>> {
+        let flows: BTreeMap<FlowId, &Seen> = self.seens.flows().into_iter().collect();
+        let pairs = self.asks.iter().zip(&self.of);
+        let one = |(ask, id)| {
+            let id: &FlowId = id;
+            let seen = flows.get(id);
+            let request = id.request.checked_sub(1).and_then(|at| self.seens.requests().get(at as usize));
+            One {
+                ask,
+                from: self.lineup.words(id.from),
+                to: self.lineup.words(id.to),
+                flows: seen.map_or(0, |s| s.connections),
+                passed: seen.is_some_and(|s| s.forwarded + s.audited > 0),
+                request: request.map(l7::words),
+            }
+        };
+        pairs.map(one).collect()
+    }
+
+    /// Requests, by their places among the questions, that the head's proxies refuse and the base's let through, on
+    /// connections that both let through.
+    pub(crate) fn refused(&self, told: &[Told], sides: [&Side<'_>; 2], options: &Options) -> Vec<usize> {
+        let matcher = l7::Matcher::default();
+        let passes = |t: &Told| t.base == Verdict::Allowed && t.head == Verdict::Allowed;
+        let all = self.asks.iter().zip(&self.of).zip(told).enumerate();
+        let of = all.filter(|(_, ((_, id), told))| id.request > 0 && passes(told));
+        of.filter(|(_, ((ask, id), _))| {
+            let request = id.request.checked_sub(1).and_then(|at| self.seens.requests().get(at as usize));
+            let says = |at: usize, side| matcher.allows(side, at, ask, request?, options);
+            let [base, head] = sides;
+            says(0, base) == Some(true) && says(1, head) == Some(false)
+        })
+        .map(|(at, _)| at)
+        .collect()
+    }
+
     /// What is asked of both sides.
     pub(crate) fn asks(&self) -> &[Ask] {
         &self.asks

@@ -9,20 +9,24 @@ use portcullis_cluster::Snapshot;
 use std::path::{Path, PathBuf};
 
 /// Both sides' texts, and what the sides are called.
-pub(super) struct Sides {
-    pub(super) base: Gathered,
-    pub(super) head: Gathered,
-    pub(super) base_name: String,
-    pub(super) head_name: String,
+pub(in crate::commands) struct Sides {
+    pub(in crate::commands) base: Gathered,
+    pub(in crate::commands) head: Gathered,
+    pub(in crate::commands) base_name: String,
+    pub(in crate::commands) head_name: String,
     /// Words by which a command that looks at one state finds the head side.
-    pub(super) head_at: Vec<String>,
+    pub(in crate::commands) head_at: Vec<String>,
 }
 
 const BOTH: &str = "name both: `portcullis diff old/ new/`, `portcullis diff main..topic -- k8s/`, or \
                     `portcullis diff main -- k8s/` for the files on disk";
 
 /// Reads what the arguments mean.
-pub(super) fn read(args: &DiffArgs, live: Option<&Snapshot>, limit: u64) -> Result<Sides, Failure> {
+pub(in crate::commands) fn read(
+    args: &DiffArgs,
+    live: Option<&Snapshot>,
+    limit: u64,
+) -> Result<Sides, Failure> {
     let is_option = |p: &&PathBuf| p.to_string_lossy().starts_with("--") && !p.exists();
     if let Some(option) = args.paths.iter().find(is_option) {
         let option = option.to_string_lossy();

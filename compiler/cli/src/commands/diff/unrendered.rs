@@ -58,7 +58,7 @@ impl Unrendered {
     }
 
     /// Whether a finding is the note that one of these was skipped, which the error replaces.
-    pub(super) fn replaces(&self, d: &Diagnostic) -> bool {
+    pub(in crate::commands) fn replaces(&self, d: &Diagnostic) -> bool {
         let skipped = d.code == syntax::TEMPLATE_SKIPPED || d.code == syntax::PATCH_SKIPPED;
         let within = |s: Span, w: &Span| w.file == s.file && w.start <= s.start && s.end <= w.end;
         skipped && d.span().is_some_and(|s| self.spans.iter().any(|w| within(s, w)))

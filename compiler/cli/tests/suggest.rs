@@ -1,0 +1,242 @@
+//! `suggest`: what it adds keeps the flows, in the files' own form, and opens what it says.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use serde_json::{Value, json};
+use std::fs;
+use support::{Sandbox, cluster, policy};
+
+fn pod(namespace: &str, name: &str) -> Value {
+    json!({"namespace": namespace, "pod_name": format!("{name}-1"), "workloads": [{"name": name}],
+           "labels": [format!("k8s:app={name}"), format!("k8s:io.kubernetes.pod.namespace={namespace}")]})
+}
+
+fn record(from: &Value, to: &Value, port: u16, n: u16) -> String {
+    let flow = json!({"time": "2026-11-24T10:00:00Z", "verdict": "FORWARDED", "Type": "L3_L4", "is_reply": false,
+        "IP": {"source": format!("203.0.{}.{}", n / 250, n % 250 + 1), "destination": "10.1.0.2"},
+        "l4": {"TCP": {"source_port": 40_000 + n, "destination_port": port}}, "source": from, "destination": to});
+    format!("{}\n", json!({ "flow": flow }))
+}
+
+fn shop(name: &str) -> Value {
+    pod("shop", name)
+}
+
+fn world() -> Value {
+    json!({"identity": 2, "labels": ["reserved:world"]})
+}
+
+fn scene() -> Sandbox {
+    let s = Sandbox::new();
+    s.write("c.yaml", cluster(&["web", "front", "back", "batch"])).write("base/none.yaml", "");
+    s.write("head/a.yaml", format!("# the front door\n{}", policy("a", "web", "front")));
+    s.write(
+        "f",
+        record(&shop("back"), &shop("web"), 8080, 1) + &record(&shop("front"), &shop("web"), 8080, 2),
+    );
+    s
+}
+
+const ARGS: [&str; 6] = ["--base", "base", "--candidate", "head", "--cluster", "c.yaml"];
+
+fn with<'a>(first: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
+    [first, &ARGS[..], more].concat()
+}
+
+fn json_of(s: &Sandbox, more: &[&str]) -> Value {
+    let run = s.run(&with(&["suggest", "f", "--format", "json"], more));
+    serde_json::from_str(&run.out).unwrap_or_else(|e| panic!("{e}: {} {}", run.out, run.err))
+}
+
+#[test]
+fn what_is_added_is_shown_checked_and_written() {
+    let s = scene();
+    s.run(&with(&["simulate", "f"], &[])).ends(1);
+    let run = s.run(&with(&["suggest", "f"], &[])).ends(0);
+    run.says(&[
+        "1 flow is kept by additions in 1 file",
+        "ADD CiliumNetworkPolicy shop/a ingress",
+        "shop/back → shop/web on TCP 8080 at most 1 workload pair on 1 port; all of it seen",
+        "+ - fromEndpoints:",
+        "+ app: back",
+        "none of the 1 chosen flow is denied",
+        "they open exactly this: shop/back → shop/web on TCP 8080",
+    ]);
+    // Nothing is written unless that is asked for.
+    s.run(&with(&["simulate", "f"], &[])).ends(1);
+    let before = fs::read_to_string(s.path("head/a.yaml")).unwrap();
+    s.run(&with(&["suggest", "f", "--write"], &[])).ends(0).says(&["additions written to 1 file"]);
+    let after = fs::read_to_string(s.path("head/a.yaml")).unwrap();
+    assert!(after.starts_with(&before), "{after}");
+    assert_eq!(fs::read_dir(s.path("head")).unwrap().count(), 1, "nothing is left beside it");
+    s.run(&with(&["simulate", "f"], &[])).ends(0);
+    s.run(&with(&["suggest", "f"], &[])).ends(0).says(&["nothing to add"]);
+}
+
+#[test]
+fn git_takes_the_patch() {
+    let s = scene();
+    s.git(&["init", "-q"]);
+    s.git(&["add", "."]);
+    s.git(&["commit", "-qm", "x"]);
+    // A policy that selects everything makes a new one necessary.
+    s.write("head/all.yaml", "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: all, namespace: shop}\nspec: {endpointSelector: {}, ingress: [{}]}\n");
+    s.git(&["add", "."]);
+    s.git(&["commit", "-qm", "y"]);
+    s.write(
+        "f",
+        record(&shop("back"), &shop("web"), 8080, 1) + &record(&shop("front"), &shop("batch"), 9, 2),
+    );
+    s.run(&with(&["suggest", "f", "--format", "patch", "-o", "fix.patch"], &[])).ends(0);
+    s.git(&["apply", "fix.patch"]);
+    assert!(s.path("head/batch-as-seen.yaml").exists());
+    s.run(&with(&["simulate", "f"], &[])).ends(0);
+    // A revision is no place to write to, and its patch is the same.
+    s.git(&["checkout", "-q", "--", "head"]);
+    fs::remove_file(s.path("head/batch-as-seen.yaml")).unwrap();
+    let revs = ["suggest", "f", "--base", "HEAD~1", "--candidate", "HEAD", "--cluster", "c.yaml"];
+    s.run(&[&revs[..], &["--write", "--", "head"]].concat())
+        .ends(2)
+        .says(&["--write needs files to write into"]);
+    let run = s.run(&[&revs[..], &["--format", "patch", "--keep", "all", "--", "head"]].concat()).ends(0);
+    assert!(run.out.contains("batch-as-seen.yaml"), "{}", run.out);
+}
+
+#[test]
+fn an_explicit_deny_is_named_and_not_worked_around() {
+    let s = scene();
+    let deny = "  ingressDeny:\n  - fromEndpoints:\n    - matchLabels:\n        app: back\n";
+    s.write("head/a.yaml", policy("a", "web", "front") + deny);
+    let before = fs::read_to_string(s.path("head/a.yaml")).unwrap();
+    let run = s.run(&with(&["suggest", "f", "--write"], &[])).ends(1);
+    run.says(&[
+        "nothing can be added",
+        "NOT KEPT 1 flow stays denied",
+        "denied by a rule of CiliumNetworkPolicy shop/a",
+        "head/a.yaml:19:5",
+        "narrow the peers or ports",
+    ]);
+    assert_eq!(before, fs::read_to_string(s.path("head/a.yaml")).unwrap());
+    s.run(&with(&["suggest", "f", "--fail-on", "never"], &[])).ends(0);
+    let v = json_of(&s, &[]);
+    assert_eq!(v["notKept"][0]["why"], "denied-by-rule");
+    assert_eq!(v["notKept"][0]["rules"][0]["span"]["startLine"], 19);
+}
+
+#[test]
+fn both_sides_get_what_they_need() {
+    let s = scene();
+    s.write("head/b.yaml", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: back\n  namespace: shop\nspec:\n  podSelector:\n    matchLabels:\n      app: back\n  policyTypes:\n  - Egress\n  egress: []   # nothing yet\n");
+    let v = json_of(&s, &["--write"]);
+    let of: Vec<(&str, &str)> = v["additions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|a| (a["policy"]["name"].as_str().unwrap(), a["direction"].as_str().unwrap()))
+        .collect();
+    assert_eq!(of, [("a", "ingress"), ("back", "egress")], "{v:#}");
+    let b = fs::read_to_string(s.path("head/b.yaml")).unwrap();
+    assert!(b.ends_with("  egress:   # nothing yet\n  - to:\n    - podSelector:\n        matchLabels:\n          app: web\n    ports:\n    - protocol: TCP\n      port: 8080\n"), "{b}");
+    s.run(&with(&["simulate", "f"], &[])).ends(0);
+}
+
+#[test]
+fn many_ports_and_addresses_become_few_and_the_excess_is_said() {
+    let s = scene();
+    let mut text = String::new();
+    for n in 0..40 {
+        text += &record(&shop("back"), &shop("web"), 9000 + n * 10, n);
+        text += &record(&world(), &shop("web"), 443, n * 7);
+    }
+    s.write("f", text);
+    let v = json_of(&s, &[]);
+    let entries = v["additions"][0]["entries"].as_array().unwrap();
+    let pods = entries.iter().find(|e| e["peers"][0] == "shop/back").unwrap();
+    // Eight ranges over 40 ports, ten apart.
+    assert_eq!((&pods["portCount"], &pods["portsNotSeen"]), (&json!(328), &json!(288)), "{pods:#}");
+    let world = entries.iter().find(|e| e["peers"][0] != "shop/back").unwrap();
+    assert!(world["peers"].as_array().unwrap().len() <= 16, "{world:#}");
+    assert_ne!(world["addressesNotSeen"], "0");
+    let v = json_of(&s, &["--exact"]);
+    for e in v["additions"][0]["entries"].as_array().unwrap() {
+        assert_eq!(
+            (&e["pairsNotSeen"], &e["portsNotSeen"], &e["addressesNotSeen"]),
+            (&json!(0), &json!(0), &json!("0")),
+            "{e:#}"
+        );
+    }
+    assert_eq!(v["flows"]["chosen"], v["flows"]["kept"]);
+}
+
+#[test]
+fn flows_can_be_chosen() {
+    let s = scene();
+    s.write("f", record(&shop("back"), &shop("web"), 8080, 1) + &record(&shop("batch"), &shop("web"), 9, 2));
+    let run = s.run(&with(&["suggest", "f"], &["--from", "shop/back"])).ends(0);
+    run.says(&["1 flow is kept", "1 flow is denied by head too and not chosen"]);
+    let v = json_of(&s, &["--port", "9"]);
+    assert_eq!(v["additions"][0]["entries"][0]["peers"], json!(["shop/batch"]));
+    let v = json_of(&s, &["--to", "pay/"]);
+    assert_eq!(v["additions"], json!([]));
+    // What the base denies already is kept only if asked for.
+    s.write("base/none.yaml", policy("a", "web", "front"));
+    assert_eq!(json_of(&s, &[])["flows"]["chosen"], 0);
+    assert_eq!(json_of(&s, &["--keep", "passed"])["flows"]["chosen"], 2);
+    s.run(&with(&["suggest", "f", "--port", "http"], &[])).ends(2).says(&["is a name"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_edited_gets_a_neighbour() {
+    let s = scene();
+    // The list is shared by an alias.
+    s.write("head/a.yaml", "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: a, namespace: shop}\nspecs:\n- endpointSelector: {matchLabels: {app: web}}\n  ingress: &l\n  - fromEndpoints: [{matchLabels: {app: front}}]\n- endpointSelector: {matchLabels: {app: batch}}\n  ingress: *l\n");
+    let run = s.run(&with(&["suggest", "f", "--write"], &[])).ends(0);
+    run.says(&["NEW CiliumNetworkPolicy shop/web-as-seen ingress", "in a way that no entry can be added to"]);
+    s.run(&with(&["simulate", "f"], &[])).ends(0);
+    // One file is a candidate, too: the new policy goes to its end.
+    s.write("one.yaml", fs::read_to_string(s.path("head/a.yaml")).unwrap());
+    s.run(&["suggest", "f", "--base", "base", "--candidate", "one.yaml", "--cluster", "c.yaml", "--write"])
+        .ends(0);
+    let one = fs::read_to_string(s.path("one.yaml")).unwrap();
+    assert!(one.contains("\n---\napiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: web-as-seen, namespace: shop}\n"), "{one}");
+}
+
+#[test]
+fn templates_and_broken_files_are_not_passed_over() {
+    let s = scene();
+    s.write("head/t.yaml", "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata:\n  name: {{ .Values.name }}\nspec: {}\n");
+    s.run(&with(&["suggest", "f"], &[])).ends(1).says(&["left out"]);
+    s.write("head/t.yaml", "a: [\n");
+    s.run(&with(&["suggest", "f"], &[])).ends(2);
+    s.write("head/t.yaml", "\u{0}");
+    s.run(&with(&["suggest", "f"], &[])).ends(2);
+}
+
+#[test]
+fn hostile_names_and_texts_come_out_harmless() {
+    let s = scene();
+    let evil = json!({"namespace": "shop", "pod_name": "x-1", "workloads": [{"name": "x\u{1b}[31m\n- {}"}],
+        "labels": ["k8s:app=a: b # \"c\"\n- {}", "k8s:io.kubernetes.pod.namespace=shop", "k8s:\u{1b}=1"]});
+    s.write("f", record(&evil, &shop("web"), 8080, 1));
+    let run = s.run(&with(&["suggest", "f"], &[]));
+    assert!(!run.out.contains('\u{1b}'), "{}", run.out);
+    assert!(run.code == 0 || run.code == 1, "{} {}", run.out, run.err);
+    let v = json_of(&s, &[]);
+    assert_eq!(v["flows"]["chosen"], 1, "{v:#}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_stays_a_link_and_modes_stay() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let s = scene();
+    fs::rename(s.path("head/a.yaml"), s.path("real.yaml")).unwrap();
+    fs::set_permissions(s.path("real.yaml"), fs::Permissions::from_mode(0o640)).unwrap();
+    symlink(s.path("real.yaml"), s.path("head/a.yaml")).unwrap();
+    s.run(&with(&["suggest", "f", "--write"], &[])).ends(0);
+    assert!(fs::symlink_metadata(s.path("head/a.yaml")).unwrap().is_symlink());
+    let meta = fs::metadata(s.path("real.yaml")).unwrap();
+    assert_eq!(meta.permissions().mode() & 0o777, 0o640);
+    assert!(fs::read_to_string(s.path("real.yaml")).unwrap().contains("app: back"));
+}
