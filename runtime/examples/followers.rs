@@ -46,7 +46,7 @@ fn main() {
                 }
                 true
             };
-            let _ = runtime().block_on(client::flows(&address, request, each));
+            let _ = runtime().block_on(client::flows(&client::Server::new(&address), request, each));
         });
     }
     let stalled = Arc::new(AtomicBool::new(false));
@@ -58,7 +58,7 @@ fn main() {
             thread::park();
             true
         };
-        let _ = runtime().block_on(client::flows(&address, request, stall));
+        let _ = runtime().block_on(client::flows(&client::Server::new(&address), request, stall));
     });
     thread::sleep(Duration::from_millis(500));
     let event = Event { protocol: 6, family: 4, verdict: 2, reason: 133, tcp_flags: 2, ..Event::default() };

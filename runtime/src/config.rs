@@ -122,13 +122,30 @@ pub struct HubbleConfig {
     pub enabled: bool,
     /// Flows that are kept in memory.
     pub flows: usize,
-    /// A loopback address to serve on beside the Unix socket.
+    /// An address to serve on beside the Unix socket: a loopback address, or, with `tls`, any.
     pub listen: Option<SocketAddr>,
+    /// Certificates for `listen`. Without it there is no TLS.
+    pub tls: Option<TlsConfig>,
+}
+
+/// PEM files: who this node is, and who may ask it. They are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The node's certificate.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// Roots of the certificates that clients must show.
+    pub client_ca: PathBuf,
+    /// The name in the node's certificate, as peers are told it; `NODE.CLUSTER.hubble-grpc.cilium.io` if absent.
+    #[serde(default)]
+    pub server_name: Option<String>,
 }
 
 impl Default for HubbleConfig {
     fn default() -> Self {
-        Self { enabled: true, flows: 65_536, listen: None }
+        Self { enabled: true, flows: 65_536, listen: None, tls: None }
     }
 }
 
@@ -284,6 +301,11 @@ impl Config {
         if let Some(file) = config.kubernetes.as_mut().and_then(|k| k.kubeconfig.as_mut()) {
             *file = base.join(&*file);
         }
+        if let Some(t) = &mut config.hubble.tls {
+            for file in [&mut t.cert, &mut t.key, &mut t.client_ca] {
+                *file = base.join(&*file);
+            }
+        }
         if let Some(cgroup) = config.services.as_mut().and_then(|s| s.cgroup.as_mut()) {
             *cgroup = base.join(&*cgroup);
         }
@@ -315,8 +337,14 @@ impl Config {
         if !(1..=1 << 24).contains(&self.hubble.flows) {
             return Err(format!("`hubble.flows` is {}; it must be from 1 to {}", self.hubble.flows, 1 << 24));
         }
-        if let Some(at) = self.hubble.listen.filter(|at| !at.ip().is_loopback()) {
-            return Err(format!("`hubble.listen` is {at}; it must be a loopback address"));
+        if let Some(at) = self.hubble.listen.filter(|at| !at.ip().is_loopback() && self.hubble.tls.is_none())
+        {
+            return Err(format!(
+                "`hubble.listen` is {at}, which others reach, too; make it a loopback address, or give `hubble.tls`"
+            ));
+        }
+        if self.hubble.tls.is_some() && self.hubble.listen.is_none() {
+            return Err("`hubble.tls` is for an address; give `hubble.listen`".to_owned());
         }
         let mut names = BTreeSet::new();
         let mut addresses: BTreeMap<IpAddr, String> = BTreeMap::new();

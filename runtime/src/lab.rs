@@ -65,6 +65,11 @@ impl Lab {
                 v6: IpAddr::from([0xfd77, 0, 0, 0, 0, 0, 0, u16::from(n)]),
             })
             .collect();
+        Self::with(prefix, pods)
+    }
+
+    /// The same with pods of given addresses.
+    pub fn with(prefix: &str, pods: Vec<LabPod>) -> io::Result<Self> {
         let lab = Self { prefix: prefix.to_owned(), pods, keep: false };
         lab.remove();
         lab.make()?;

@@ -105,17 +105,7 @@ enum Command {
     /// Flows as they happen or have happened, with the policy and line that decided
     Observe(Box<observe::ObserveArgs>),
     /// One endpoint of the flows of many nodes; a dead node stalls nobody
-    Relay {
-        /// A node: NAME=ADDRESS, the address unix:///PATH or HOST:PORT
-        #[arg(long = "peer", value_name = "NAME=ADDRESS")]
-        peers: Vec<String>,
-        /// A file with a node a line
-        #[arg(long, value_name = "FILE")]
-        peers_file: Option<PathBuf>,
-        /// Where to serve: unix:///PATH, or a loopback address with a port
-        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4245")]
-        listen: String,
-    },
+    Relay(Box<observe::RelayArgs>),
     /// Rules of this node, how often each decided, and when last
     Rules {
         #[command(flatten)]
@@ -194,9 +184,7 @@ fn run(command: Command) -> Result<ExitCode, String> {
             client::trace(&socket.state, socket.json, endpoint.as_deref(), dropped, number)?;
         }
         Command::Observe(args) => observe::run(&args)?,
-        Command::Relay { peers, peers_file, listen } => {
-            observe::relay(&peers, peers_file.as_deref(), &listen)?;
-        }
+        Command::Relay(args) => observe::relay(&args)?,
         Command::Rules { socket, never_hit } => client::rules(&socket.state, socket.json, never_hit)?,
         Command::Rollback { socket, generation } => {
             client::roll_back(&socket.state, socket.json, generation)?;

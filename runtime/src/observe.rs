@@ -8,7 +8,7 @@ use portcullis_hubble::pb::observer::GetFlowsRequest;
 use portcullis_hubble::relay::{Peer, Relay};
 use portcullis_hubble::server::{Listen, serve};
 use portcullis_hubble::text::{self, Form};
-use portcullis_hubble::timestamp;
+use portcullis_hubble::{timestamp, tls};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -36,13 +36,68 @@ impl From<Output> for Form {
 /// What a filter takes from the command line, for one of the two ends.
 type Take = fn(&ObserveArgs, &mut FlowFilter);
 
+/// How a client shows who it is, and whom it trusts, at addresses with TLS.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TlsArgs {
+    /// Roots of servers' certificates (PEM)
+    #[arg(long = "tls-ca-cert", value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// The certificate to show (PEM)
+    #[arg(id = "client_cert", long = "tls-client-cert", value_name = "FILE", requires = "client_key")]
+    cert: Option<PathBuf>,
+    /// Its private key (PEM)
+    #[arg(id = "client_key", long = "tls-client-key", value_name = "FILE", requires = "client_cert")]
+    key: Option<PathBuf>,
+    /// The name in the server's certificate, where it is not its address
+    #[arg(long = "tls-server-name", value_name = "NAME")]
+    server_name: Option<String>,
+}
+
+impl TlsArgs {
+    fn client(&self) -> tls::Client {
+        tls::Client {
+            ca: self.ca.clone(),
+            own: self.cert.clone().zip(self.key.clone()),
+            server_name: self.server_name.clone(),
+        }
+    }
+}
+
+/// What `relay` is told.
+#[derive(Debug, Args)]
+pub(crate) struct RelayArgs {
+    /// A node: NAME=ADDRESS, the address unix:///PATH, HOST:PORT or tls://HOST:PORT
+    #[arg(long = "peer", value_name = "NAME=ADDRESS")]
+    peers: Vec<String>,
+    /// A file with a node a line
+    #[arg(long, value_name = "FILE")]
+    peers_file: Option<PathBuf>,
+    /// Where to serve: unix:///PATH, a loopback address with a port, or, with --tls-cert, any address
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4245")]
+    listen: String,
+    /// The relay's own certificate (PEM); clients must show one of --tls-client-ca
+    #[arg(long, value_name = "FILE", requires_all = ["tls_key", "tls_client_ca"])]
+    tls_cert: Option<PathBuf>,
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Roots of clients' certificates (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
+    #[command(flatten)]
+    tls: TlsArgs,
+}
+
 /// What `observe` is told.
 #[derive(Debug, Args)]
 #[allow(clippy::struct_excessive_bools, reason = "switches of a command line")]
 pub(crate) struct ObserveArgs {
-    /// Where the API is: unix:///PATH or HOST:PORT; the agent's socket in the --state folder if not given
+    /// Where the API is: unix:///PATH, HOST:PORT or, with TLS, tls://HOST:PORT; the agent's socket in the --state folder if
+    /// not given
     #[arg(long, value_name = "ADDRESS")]
     server: Option<String>,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// The agent's state folder, where its sockets are
     #[arg(long, value_name = "DIR", default_value = "/run/portcullis")]
     state: PathBuf,
@@ -153,6 +208,7 @@ pub(crate) fn run(args: &ObserveArgs) -> Result<(), String> {
     if form == Form::Table {
         let _ = writeln!(out, "{}", text::heading());
     }
+    let server = client::Server { address: server, tls: args.tls.client() };
     let ended = runtime.block_on(client::flows(&server, request, |r| {
         // A reader that has gone away is the end.
         writeln!(out, "{}", text::line(&r, form)).is_ok() && (!follow || out.flush().is_ok())
@@ -162,13 +218,14 @@ pub(crate) fn run(args: &ObserveArgs) -> Result<(), String> {
 }
 
 /// Serves the flows of many nodes until it is stopped.
-pub(crate) fn relay(peers: &[String], file: Option<&Path>, listen: &str) -> Result<(), String> {
-    let mut all = peers.iter().map(|p| Peer::parse(p)).collect::<Result<Vec<_>, _>>()?;
-    if let Some(file) = file {
+pub(crate) fn relay(args: &RelayArgs) -> Result<(), String> {
+    let tls = args.tls.client();
+    let mut all = args.peers.iter().map(|p| Peer::parse(p, &tls)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(file) = &args.peers_file {
         let text = std::fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
         let lines = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
         for line in lines {
-            all.push(Peer::parse(line).map_err(|e| format!("{}: {e}", file.display()))?);
+            all.push(Peer::parse(line, &tls).map_err(|e| format!("{}: {e}", file.display()))?);
         }
     }
     if all.is_empty() {
@@ -176,9 +233,16 @@ pub(crate) fn relay(peers: &[String], file: Option<&Path>, listen: &str) -> Resu
     }
     let relay = Relay::new(all);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let at = match listen.strip_prefix("unix://") {
-        Some(path) => Listen::unix(Path::new(path)),
-        None => Listen::loopback(listen.parse().map_err(|e| format!("{listen}: {e}"))?),
+    let listen = &args.listen;
+    let address = || listen.parse().map_err(|e| format!("{listen}: {e}"));
+    let files = (&args.tls_cert, &args.tls_key, &args.tls_client_ca);
+    let at = match (listen.strip_prefix("unix://"), files) {
+        (Some(path), _) => Listen::unix(Path::new(path)),
+        (None, (Some(cert), Some(key), Some(ca))) => {
+            let files = tls::Files { cert: cert.clone(), key: key.clone(), ca: ca.clone() };
+            Listen::tls(address()?, files)
+        }
+        _ => Listen::loopback(address()?),
     };
     let at = at.map_err(|e| format!("{listen}: {e}"))?;
     let served = runtime.map_err(|e| e.to_string())?.block_on(serve(relay.clone(), relay, at));

@@ -392,12 +392,25 @@ fn serve_flows(node: &Node, flows: &Arc<Flows>) -> Result<(), ServeError> {
         node: config.node.clone(),
         cluster: config.cluster_name.clone(),
         address: at.map(|a| a.to_string()).unwrap_or_default(),
+        server_name: config.hubble.tls.as_ref().map(|t| {
+            t.server_name.clone().unwrap_or_else(|| {
+                // As Hubble Relay names its peers: one label for the node.
+                format!("{}.{}.hubble-grpc.cilium.io", config.node.replace('.', "-"), config.cluster_name)
+            })
+        }),
     };
     let service = Service::new(Arc::clone(flows.ring()), about);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let mut listeners = vec![Listen::unix(&socket).map_err(failed)?];
     if let Some(at) = at {
-        listeners.push(Listen::loopback(at).map_err(failed)?);
+        let listen = match &config.hubble.tls {
+            Some(t) => {
+                let (cert, key, ca) = (t.cert.clone(), t.key.clone(), t.client_ca.clone());
+                Listen::tls(at, portcullis_hubble::tls::Files { cert, key, ca })
+            }
+            None => Listen::loopback(at),
+        };
+        listeners.push(listen.map_err(failed)?);
     }
     let work = move || {
         runtime.block_on(async {

@@ -142,6 +142,9 @@ fn tests(f: &FlowFilter) -> Result<Vec<Test>, String> {
             })
         }),
     );
+    // Nothing here is encrypted.
+    let wanted = f.encrypted.clone();
+    add(!wanted.is_empty(), Box::new(move |_| wanted.contains(&false)));
     let wanted = f.reply.clone();
     add(!wanted.is_empty(), Box::new(move |f| f.is_reply.is_some_and(|r| wanted.contains(&r))));
     let wanted = f.ip_version.clone();

@@ -10,6 +10,7 @@ pub mod relay;
 pub mod ring;
 pub mod server;
 pub mod text;
+pub mod tls;
 
 /// What the protos define.
 #[allow(

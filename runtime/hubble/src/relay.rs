@@ -1,8 +1,7 @@
 //! One endpoint for many nodes. Every node is asked on a task of its own and has a time to answer in, so one
 //! that is dead or slow is named, and holds nobody up.
 
-use crate::client::connect;
-use crate::nanos;
+use crate::client::{connect, why};
 use crate::pb::observer::get_flows_response::ResponseTypes;
 use crate::pb::observer::observer_client::ObserverClient;
 use crate::pb::observer::observer_server::Observer;
@@ -14,8 +13,8 @@ use crate::pb::peer::peer_server::Peer as PeerService;
 use crate::pb::peer::{ChangeNotification, ChangeNotificationType, NotifyRequest};
 use crate::pb::relay::{NodeState, NodeStatusEvent};
 use crate::server::{Asked, Responses, VERSION};
+use crate::{nanos, tls};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -42,25 +41,27 @@ const WAITING: usize = 16_384;
 pub struct Peer {
     /// Its name.
     pub name: String,
-    /// Where its API is: `unix:///path` or `host:port`.
+    /// Where its API is: `unix:///path`, `host:port` or `tls://host:port`.
     pub address: String,
+    /// For an address with TLS.
+    pub tls: tls::Client,
 }
 
 impl Peer {
     /// `NAME=ADDRESS`.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str, tls: &tls::Client) -> Result<Self, String> {
         match text.split_once('=').map(|(n, a)| (n.trim(), a.trim())) {
             Some((name, address)) if !name.is_empty() && !address.is_empty() => {
-                Ok(Self { name: name.to_owned(), address: address.to_owned() })
+                Ok(Self { name: name.to_owned(), address: address.to_owned(), tls: tls.clone() })
             }
             _ => Err(format!("{text:?} is not NAME=ADDRESS")),
         }
     }
 
     async fn client(&self) -> Result<ObserverClient<Channel>, String> {
-        match timeout(PATIENCE, connect(&self.address, PATIENCE)).await {
+        match timeout(PATIENCE, connect(&self.address, &self.tls, PATIENCE)).await {
             Ok(Ok(channel)) => Ok(ObserverClient::new(channel)),
-            Ok(Err(e)) => Err(e.source().map_or_else(|| e.to_string(), ToString::to_string)),
+            Ok(Err(e)) => Err(why(&e)),
             Err(_) => Err("no connection in time".to_owned()),
         }
     }

@@ -9,10 +9,10 @@ use crate::pb::observer::{
     GetNodesResponse, Namespace, Node, ServerStatusRequest, ServerStatusResponse, Tls,
 };
 use crate::pb::peer::peer_server::{Peer, PeerServer};
-use crate::pb::peer::{ChangeNotification, ChangeNotificationType, NotifyRequest};
+use crate::pb::peer::{self, ChangeNotification, ChangeNotificationType, NotifyRequest};
 use crate::pb::relay::NodeState;
 use crate::ring::{Entry, Observed, Ring};
-use crate::{HEALTH_NAME, nanos, timestamp};
+use crate::{HEALTH_NAME, nanos, timestamp, tls};
 use std::collections::VecDeque;
 use std::error::Error;
 use std::io;
@@ -24,7 +24,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio::net::UnixStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnixListenerStream};
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::transport::Server;
@@ -44,6 +44,8 @@ pub struct About {
     pub cluster: String,
     /// Where others reach its API; empty where only this machine does.
     pub address: String,
+    /// The name in its certificate; none without TLS.
+    pub server_name: Option<String>,
 }
 
 impl About {
@@ -254,7 +256,10 @@ impl<T: Observed> Observer for Service<T> {
             version: VERSION.to_owned(),
             address: self.about.address.clone(),
             state: NodeState::NodeConnected.into(),
-            tls: Some(Tls::default()),
+            tls: Some(Tls {
+                enabled: self.about.server_name.is_some(),
+                server_name: self.about.server_name.clone().unwrap_or_default(),
+            }),
             uptime_ns: self.ring.uptime(),
             num_flows,
             max_flows,
@@ -303,7 +308,7 @@ impl<T: Observed> Peer for Service<T> {
             name: self.about.full_name(),
             address: self.about.address.clone(),
             r#type: ChangeNotificationType::PeerAdded.into(),
-            tls: None,
+            tls: self.about.server_name.clone().map(|server_name| peer::Tls { server_name }),
         };
         let rest = tokio_stream::pending();
         Ok(Response::new(Box::pin(tokio_stream::once(Ok(own)).chain(rest))))
@@ -317,6 +322,8 @@ pub enum Listen {
     Unix(UnixListener),
     /// An address.
     Tcp(TcpListener),
+    /// An address where both ends show certificates.
+    Tls(TcpListener, tls::Files),
 }
 
 impl Listen {
@@ -340,9 +347,20 @@ impl Listen {
                 format!("{at} is not a loopback address, and there is no TLS"),
             ));
         }
+        Self::bind(at).map(Self::Tcp)
+    }
+
+    /// Any address, for whoever has a certificate of the right root. The files are read, to say at once what is
+    /// wrong with them.
+    pub fn tls(at: SocketAddr, files: tls::Files) -> io::Result<Self> {
+        Server::builder().tls_config(files.read()?.config).map_err(io::Error::other)?;
+        Ok(Self::Tls(Self::bind(at)?, files))
+    }
+
+    fn bind(at: SocketAddr) -> io::Result<TcpListener> {
         let listener = TcpListener::bind(at)?;
         listener.set_nonblocking(true)?;
-        Ok(Self::Tcp(listener))
+        Ok(listener)
     }
 }
 
@@ -353,27 +371,52 @@ fn is_own(stream: &UnixStream) -> bool {
 }
 
 /// Serves observer, peers and health.
-pub async fn serve<O: Observer, P: Peer>(
+pub async fn serve<O: Observer + Clone, P: Peer + Clone>(
     observer: O,
     peer: P,
     at: Listen,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_service_status(HEALTH_NAME, tonic_health::ServingStatus::Serving).await;
-    let router = Server::builder()
-        .tcp_nodelay(true)
-        .add_service(health)
-        .add_service(ObserverServer::new(observer))
-        .add_service(PeerServer::new(peer));
+    let add = |mut server: Server| {
+        server
+            .add_service(health.clone())
+            .add_service(ObserverServer::new(observer.clone()))
+            .add_service(PeerServer::new(peer.clone()))
+    };
+    let plain = || Server::builder().tcp_nodelay(true);
     match at {
         Listen::Unix(listener) => {
             let allowed = UnixListenerStream::new(tokio::net::UnixListener::from_std(listener)?)
                 .filter(|s| s.as_ref().is_ok_and(is_own));
-            router.serve_with_incoming(allowed).await?;
+            add(plain()).serve_with_incoming(allowed).await?;
         }
         Listen::Tcp(listener) => {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            router.serve_with_incoming(TcpListenerStream::new(listener)).await?;
+            add(plain()).serve_with_incoming(TcpListenerStream::new(listener)).await?;
+        }
+        Listen::Tls(listener, files) => {
+            let mut read = files.read()?;
+            let mut servers = tokio::task::JoinSet::new();
+            loop {
+                let router = add(plain().tls_config(read.config.clone())?);
+                let own = tokio::net::TcpListener::from_std(listener.try_clone()?)?;
+                let (stop, stopped) = oneshot::channel::<()>();
+                let until = async { drop(stopped.await) };
+                // With new certificates a new server takes the place; answers of the old one go on to their end.
+                servers.spawn(router.serve_with_incoming_shutdown(TcpListenerStream::new(own), until));
+                read = {
+                    let changed = files.changed(&read);
+                    tokio::pin!(changed);
+                    loop {
+                        tokio::select! {
+                            next = &mut changed => break next,
+                            Some(ended) = servers.join_next() => ended??,
+                        }
+                    }
+                };
+                let _ = stop.send(());
+            }
         }
     }
     Ok(())

@@ -6,7 +6,7 @@
 use portcullis_hubble::pb::flow::{Flow, Verdict};
 use portcullis_hubble::ring::{Entry, Observed, Ring};
 use portcullis_hubble::server::{About, Listen, Service, serve};
-use portcullis_hubble::{client, timestamp};
+use portcullis_hubble::{client, timestamp, tls};
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::client::Grpc;
@@ -39,7 +39,10 @@ const FIELDS: &[(&str, &str, u32)] = &[
     ("flow.Flow", "proxy_port", 29),
     ("flow.Flow", "uuid", 34),
     ("flow.Flow", "auth_type", 35),
+    ("flow.Flow", "node_labels", 37),
+    ("flow.Flow", "file", 38),
     ("flow.Flow", "Summary", 100_000),
+    ("flow.Flow", "extensions", 150_000),
     ("flow.Flow", "egress_allowed_by", 21001),
     ("flow.Flow", "ingress_allowed_by", 21002),
     ("flow.Flow", "egress_denied_by", 21004),
@@ -56,6 +59,27 @@ const FIELDS: &[(&str, &str, u32)] = &[
     ("flow.Endpoint", "labels", 4),
     ("flow.Endpoint", "pod_name", 5),
     ("flow.Endpoint", "workloads", 6),
+    ("flow.Endpoint", "cluster_name", 7),
+    ("flow.Policy", "name", 1),
+    ("flow.Policy", "namespace", 2),
+    ("flow.Policy", "labels", 3),
+    ("flow.Policy", "revision", 4),
+    ("flow.Policy", "kind", 5),
+    ("flow.FileInfo", "name", 1),
+    ("flow.FileInfo", "line", 2),
+    ("flow.Workload", "name", 1),
+    ("flow.Workload", "kind", 2),
+    ("flow.Service", "name", 1),
+    ("flow.Service", "namespace", 2),
+    ("flow.NetworkInterface", "index", 1),
+    ("flow.NetworkInterface", "name", 2),
+    ("flow.CiliumEventType", "type", 1),
+    ("flow.CiliumEventType", "sub_type", 2),
+    ("flow.EventTypeFilter", "type", 1),
+    ("flow.EventTypeFilter", "match_sub_type", 2),
+    ("flow.EventTypeFilter", "sub_type", 3),
+    ("flow.IP", "encrypted", 4),
+    ("flow.IP", "source_xlated", 5),
     ("flow.IP", "source", 1),
     ("flow.IP", "destination", 2),
     ("flow.IP", "ipVersion", 3),
@@ -96,6 +120,17 @@ const FIELDS: &[(&str, &str, u32)] = &[
     ("flow.FlowFilter", "trace_id", 28),
     ("flow.FlowFilter", "uuid", 29),
     ("flow.FlowFilter", "traffic_direction", 30),
+    ("flow.FlowFilter", "http_url", 31),
+    ("flow.FlowFilter", "http_header", 32),
+    ("flow.FlowFilter", "drop_reason_desc", 33),
+    ("flow.FlowFilter", "source_ip_xlated", 34),
+    ("flow.FlowFilter", "interface", 35),
+    ("flow.FlowFilter", "node_labels", 36),
+    ("flow.FlowFilter", "source_cluster_name", 37),
+    ("flow.FlowFilter", "destination_cluster_name", 38),
+    ("flow.FlowFilter", "ip_trace_id", 39),
+    ("flow.FlowFilter", "encrypted", 40),
+    ("flow.FlowFilter", "experimental", 999),
     ("flow.LostEvent", "source", 1),
     ("flow.LostEvent", "num_events_lost", 2),
     ("flow.LostEvent", "cpu", 3),
@@ -120,6 +155,12 @@ const FIELDS: &[(&str, &str, u32)] = &[
     ("observer.ServerStatusResponse", "num_unavailable_nodes", 6),
     ("observer.ServerStatusResponse", "unavailable_nodes", 7),
     ("observer.ServerStatusResponse", "version", 8),
+    ("observer.ServerStatusResponse", "flows_rate", 9),
+    ("observer.Namespace", "cluster", 1),
+    ("observer.Namespace", "namespace", 2),
+    ("observer.TLS", "enabled", 1),
+    ("observer.TLS", "server_name", 2),
+    ("peer.TLS", "server_name", 1),
     ("observer.Node", "name", 1),
     ("observer.Node", "version", 2),
     ("observer.Node", "address", 3),
@@ -338,7 +379,7 @@ async fn start(name: &str, keep: usize) -> (Arc<Ring<One>>, Grpc<Channel>) {
     let listen = Listen::unix(&path).unwrap();
     tokio::spawn(async move { serve(service.clone(), service, listen).await.unwrap() });
     let address = format!("unix://{}", path.display());
-    let channel = client::connect(&address, Duration::from_secs(5)).await.unwrap();
+    let channel = client::connect(&address, &tls::Client::default(), Duration::from_secs(5)).await.unwrap();
     let _ = std::fs::remove_file(&path);
     (ring, Grpc::new(channel))
 }

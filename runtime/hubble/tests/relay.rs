@@ -1,13 +1,14 @@
 //! One endpoint for two nodes that live, one that is not there and one that says nothing.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+use portcullis_hubble::client::Server;
 use portcullis_hubble::pb::flow::Flow;
 use portcullis_hubble::pb::observer::GetFlowsRequest;
 use portcullis_hubble::pb::observer::get_flows_response::ResponseTypes;
 use portcullis_hubble::relay::{Peer, Relay};
 use portcullis_hubble::ring::{Entry, Observed, Ring};
 use portcullis_hubble::server::{About, Listen, Service, serve};
-use portcullis_hubble::{client, timestamp};
+use portcullis_hubble::{client, timestamp, tls};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,18 +37,32 @@ fn node(name: &str, times: &[i64]) -> (Arc<Ring<One>>, Peer) {
     let service = Service::new(Arc::clone(&ring), about);
     let listen = Listen::unix(&socket(name)).unwrap();
     tokio::spawn(async move { serve(service.clone(), service, listen).await.unwrap() });
-    (ring, Peer { name: name.to_owned(), address: format!("unix://{}", socket(name).display()) })
+    (
+        ring,
+        Peer {
+            name: name.to_owned(),
+            address: format!("unix://{}", socket(name).display()),
+            tls: tls::Client::default(),
+        },
+    )
 }
 
 #[tokio::test]
 async fn flows_of_all_nodes_come_in_order_and_a_dead_node_stalls_nobody() {
     let (ring, one) = node("one", &[1, 3, 5]);
     let (_other, two) = node("two", &[2, 4, 6]);
-    let dead = Peer { name: "dead".to_owned(), address: "unix:///nowhere/hubble.sock".to_owned() };
+    let dead = Peer {
+        name: "dead".to_owned(),
+        address: "unix:///nowhere/hubble.sock".to_owned(),
+        tls: tls::Client::default(),
+    };
     // Takes connections, and never says anything.
     let _silent = std::os::unix::net::UnixListener::bind(socket("silent")).unwrap();
-    let silent =
-        Peer { name: "silent".to_owned(), address: format!("unix://{}", socket("silent").display()) };
+    let silent = Peer {
+        name: "silent".to_owned(),
+        address: format!("unix://{}", socket("silent").display()),
+        tls: tls::Client::default(),
+    };
     let relay = Relay::new(vec![one, two, dead, silent]);
     let listen = Listen::unix(&socket("relay")).unwrap();
     tokio::spawn(async move { serve(relay.clone(), relay, listen).await.unwrap() });
@@ -63,16 +78,17 @@ async fn flows_of_all_nodes_come_in_order_and_a_dead_node_stalls_nobody() {
         }
         true
     };
-    client::flows(&address, ask, each).await.unwrap();
+    client::flows(&Server::new(&address), ask, each).await.unwrap();
     let name = |n: i32| if n % 2 == 1 { "one" } else { "two" };
     assert_eq!(times, [3, 4, 5, 6].map(|n| (n, name(n).to_owned())));
     down.sort();
     assert_eq!(down, ["dead", "silent"]);
     assert!(begun.elapsed() < Duration::from_secs(10));
-    let status = client::status(&address).await.unwrap();
+    let status = client::status(&Server::new(&address)).await.unwrap();
     assert_eq!((status.num_flows, status.num_connected_nodes), (6, Some(2)));
     assert_eq!(status.unavailable_nodes, ["dead", "silent"]);
-    let states: Vec<i32> = client::nodes(&address).await.unwrap().nodes.iter().map(|n| n.state).collect();
+    let states: Vec<i32> =
+        client::nodes(&Server::new(&address)).await.unwrap().nodes.iter().map(|n| n.state).collect();
     assert_eq!(states, [1, 1, 2, 2]);
     // What comes is followed, whoever is dead.
     let ask = GetFlowsRequest { follow: true, ..GetFlowsRequest::default() };
@@ -81,7 +97,8 @@ async fn flows_of_all_nodes_come_in_order_and_a_dead_node_stalls_nobody() {
         ring.push([Entry::Seen(One(9))]);
     };
     let mut last = None;
-    let hear = client::flows(&address, ask, |r| {
+    let server = Server::new(&address);
+    let hear = client::flows(&server, ask, |r| {
         if let Some(ResponseTypes::Flow(f)) = r.response_types {
             last = f.time.map(|t| t.nanos);
         }

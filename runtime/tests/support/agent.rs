@@ -44,12 +44,21 @@ impl Agent {
             return None;
         }
         let lab = Lab::new(&format!("pct-{name}"), pods).unwrap();
+        let out = Self::on(name, lab);
+        out.write_config(&|pod| format!("{{app: {pod}}}"));
+        Some(out)
+    }
+
+    /// The same with pods of given addresses, and without a configuration.
+    pub(crate) fn with(name: &str, pods: Vec<LabPod>) -> Option<Self> {
+        can_run().then(|| Self::on(name, Lab::with(&format!("pct-{name}"), pods).unwrap()))
+    }
+
+    fn on(name: &str, lab: Lab) -> Self {
         let folder = std::env::temp_dir().join(format!("portcullis-agent-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(folder.join("policies")).unwrap();
-        let out = Self { lab, folder, name: name.to_owned(), child: None, extra: String::new() };
-        out.write_config(&|pod| format!("{{app: {pod}}}"));
-        Some(out)
+        Self { lab, folder, name: name.to_owned(), child: None, extra: String::new() }
     }
 
     pub(crate) fn config(&self) -> PathBuf {
@@ -60,9 +69,14 @@ impl Agent {
         self.folder.join("state")
     }
 
+    /// Lines for the configuration that is written next.
+    pub(crate) fn extra(&mut self, lines: &str) {
+        self.extra.push_str(lines);
+    }
+
     /// Adds lines to the configuration.
     pub(crate) fn configure(&mut self, lines: &str) {
-        self.extra.push_str(lines);
+        self.extra(lines);
         self.write_config(&|pod| format!("{{app: {pod}}}"));
     }
 
@@ -74,18 +88,22 @@ impl Agent {
 
     /// The same for pods with other addresses or fewer of them.
     pub(crate) fn write_config_of(&self, pods: &[LabPod], labels: &dyn Fn(&str) -> String) {
-        let mut text = format!(
-            "node: test\npolicies: [policies]\nstate: state\npins: portcullis-t-{}-{}\n{}endpoints:\n",
-            std::process::id(),
-            self.name,
-            self.extra
-        );
+        let mut text = String::new();
         for pod in pods {
             let (name, interface) = (&pod.name, Lab::interface(&pod.name));
             let (labels, v4, v6) = (labels(name), pod.v4, pod.v6);
             writeln!(text, "- name: {name}\n  namespace: lab\n  interface: {interface}").unwrap();
             writeln!(text, "  labels: {labels}\n  addresses: [{v4}, \"{v6}\"]").unwrap();
         }
+        self.write_endpoints(&text);
+    }
+
+    /// Writes the configuration with these entries as its endpoints.
+    pub(crate) fn write_endpoints(&self, entries: &str) {
+        let (id, name, extra) = (std::process::id(), &self.name, &self.extra);
+        let text = format!(
+            "node: test\npolicies: [policies]\nstate: state\npins: portcullis-t-{id}-{name}\n{extra}endpoints:\n{entries}"
+        );
         write_whole(&self.config(), &text);
     }
 
