@@ -186,8 +186,8 @@ fn one_side(case: &Case, at: usize, lab: &str, portcullis: &Path, tally: &Mutex<
         agent.policy(&file.file_name().to_string_lossy(), &fs::read_to_string(file.path()).unwrap());
     }
     // One JSON object an entry is YAML, too.
-    let entries: String = scene.endpoints.iter().map(|e| format!("- {e}\n")).collect();
-    agent.write_endpoints(&entries);
+    let entries: Vec<String> = scene.endpoints.iter().map(|e| format!("- {e}")).collect();
+    agent.write_endpoints(&entries.join("\n"));
     agent.start();
     let status = agent.wait("a generation", |v| !v["generation"].is_null() || !v["refused"].is_null());
     if !status["refused"].is_null() {
