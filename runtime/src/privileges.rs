@@ -16,6 +16,11 @@ const KEPT: CapabilitySet = CapabilitySet::BPF
     .union(CapabilitySet::SYS_PTRACE)
     .union(CapabilitySet::DAC_READ_SEARCH);
 
+/// Names of the rights that are kept, as containers ask for them.
+pub fn kept() -> impl Iterator<Item = &'static str> {
+    KEPT.iter_names().map(|(name, _)| name)
+}
+
 /// Gives up every other right of root, for this process and all that it starts. Threads that run already
 /// keep theirs: call it before there are any.
 pub fn drop_others() -> io::Result<()> {
