@@ -96,6 +96,11 @@ impl Kind {
         )
     }
 
+    /// The kind of a name, as objects have it.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|k| k.name() == name)
+    }
+
     /// What the client wants to know.
     pub(crate) fn resource(self) -> ApiResource {
         let (group, version, kind, plural) = self.names();

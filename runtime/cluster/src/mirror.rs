@@ -121,6 +121,12 @@ impl Mirror {
         self.states().into_iter().filter_map(say).collect()
     }
 
+    /// One object, if it is known.
+    pub fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<Arc<str>> {
+        let key = Key { kind, namespace: namespace.to_owned(), name: name.to_owned() };
+        lock(&self.shared).kinds.get(&kind)?.objects.get(&key).map(Arc::clone)
+    }
+
     /// Everything that is known now.
     pub fn snapshot(&self) -> Snapshot {
         let shared = lock(&self.shared);

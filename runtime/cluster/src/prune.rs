@@ -8,9 +8,10 @@ use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
 /// Annotations with a meaning for policy or services.
-const ANNOTATIONS: [&str; 3] = [
+const ANNOTATIONS: [&str; 4] = [
     "network.cilium.io/ipv4-cilium-host",
     "network.cilium.io/ipv6-cilium-host",
+    "policy.portcullis.dev/audit",
     "service.cilium.io/lb-algorithm",
 ];
 

@@ -3,14 +3,14 @@
 
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
 /// Paths of the kinds, and whether objects in lists have no `kind` of their own.
-const RESOURCES: [(&str, &str, &str, bool); 11] = [
+const RESOURCES: [(&str, &str, &str, bool); 14] = [
     ("/api/v1/namespaces", "v1", "Namespace", true),
     ("/api/v1/nodes", "v1", "Node", true),
     ("/api/v1/serviceaccounts", "v1", "ServiceAccount", true),
@@ -32,11 +32,18 @@ const RESOURCES: [(&str, &str, &str, bool); 11] = [
         "ClusterNetworkPolicy",
         false,
     ),
+    ("/apis/portcullis.dev/v1alpha1/nodestatuses", "portcullis.dev/v1alpha1", "NodeStatus", false),
+    ("/apis/portcullis.dev/v1alpha1/rollouts", "portcullis.dev/v1alpha1", "Rollout", false),
+    ("/apis/events.k8s.io/v1/events", "events.k8s.io/v1", "Event", true),
 ];
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Faults {
+    /// Of this resource everything is forbidden.
+    pub forbidden: Option<&'static str>,
+    /// So many writes meet another one.
+    pub conflicts: usize,
     /// So many requests are answered with 429.
     pub busy: usize,
     /// Streaming lists are answered with 500, as over an old etcd.
@@ -65,6 +72,8 @@ struct State {
     cut: u64,
     /// Requests so far, paths and queries.
     requests: Vec<String>,
+    /// Of these, those that write, with what they were answered.
+    writes: Vec<(String, String, u16)>,
 }
 
 #[derive(Default)]
@@ -127,6 +136,9 @@ impl Server {
         let version = state.version;
         object["metadata"]["resourceVersion"] = json!(version.to_string());
         let key = key(&path, &object);
+        if object["metadata"]["uid"].is_null() {
+            object["metadata"]["uid"] = json!(format!("uid-{}-{}", key.1, key.2));
+        }
         let old = state.objects.insert(key, object.clone());
         let what = if old.is_some() { "MODIFIED" } else { "ADDED" };
         state.log.push((version, path, what, object));
@@ -180,6 +192,69 @@ impl Server {
         self.lock().requests.clone()
     }
 
+    /// Method, path with query, and status of every write.
+    pub fn writes(&self) -> Vec<(String, String, u16)> {
+        self.lock().writes.clone()
+    }
+
+    /// Objects of a kind.
+    pub fn objects(&self, kind: &str) -> Vec<Value> {
+        let path = RESOURCES.iter().find(|r| r.2 == kind).unwrap().0;
+        self.lock().objects.iter().filter(|(k, _)| k.0 == path).map(|(_, v)| v.clone()).collect()
+    }
+
+    /// Creates (POST) or applies (PATCH, server side) an object.
+    fn write(&self, method: &str, target: &str, kind: &str, body: &[u8]) -> (u16, Value) {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let (whole, _) = without_namespace(path);
+        let (whole, name) = match method {
+            "PATCH" => whole.rsplit_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap(),
+            _ => (whole, String::new()),
+        };
+        let refuse = |code, reason, message: &str| (code, failure(code, reason, message));
+        {
+            let mut state = self.lock();
+            if state.faults.busy > 0 {
+                state.faults.busy -= 1;
+                return refuse(429, "TooManyRequests", "too many requests, please try again later");
+            }
+            if !RESOURCES.iter().any(|r| r.0 == whole) || state.absent.contains(&whole) {
+                return refuse(404, "NotFound", "the server could not find the requested resource");
+            }
+            if state.faults.forbidden.is_some_and(|f| whole.ends_with(f)) {
+                return refuse(403, "Forbidden", "nobody may do that");
+            }
+            if state.faults.conflicts > 0 {
+                state.faults.conflicts -= 1;
+                return refuse(409, "Conflict", "the object has been modified");
+            }
+        }
+        let Ok(mut object) = serde_json::from_slice::<Value>(body) else {
+            return refuse(400, "BadRequest", "no JSON");
+        };
+        let key = key(&whole, &object);
+        let known = self.lock().objects.get(&key).cloned();
+        if method == "POST" {
+            if known.is_some() {
+                return refuse(409, "AlreadyExists", "it exists");
+            }
+            self.apply(object.clone());
+            return (201, object);
+        }
+        // Server-side apply: the type says so, somebody says who it is, and managed fields are not given.
+        assert_eq!((kind, &key.2), ("application/apply-patch+yaml", &name));
+        assert!(query.contains("fieldManager=") && object["metadata"].get("managedFields").is_none());
+        let given = object["metadata"]["resourceVersion"].as_str().map(str::to_owned);
+        if let Some(known) = &known {
+            if given.is_some_and(|v| known["metadata"]["resourceVersion"] != v) {
+                return refuse(409, "Conflict", "the object has been modified");
+            }
+            object["metadata"]["uid"] = known["metadata"]["uid"].clone();
+        }
+        self.apply(object.clone());
+        (if known.is_some() { 200 } else { 201 }, object)
+    }
+
     fn connection(&self, stream: &TcpStream) {
         let cut = self.lock().cut;
         let mut read = BufReader::new(stream.try_clone().unwrap());
@@ -188,10 +263,23 @@ impl Server {
             if read.read_line(&mut line).unwrap_or(0) == 0 {
                 return;
             }
+            let (mut length, mut kind) = (0, String::new());
             let mut header = String::new();
             while read.read_line(&mut header).unwrap_or(0) > 2 {
+                if let Some((name, value)) = header.split_once(':') {
+                    match name.to_ascii_lowercase().as_str() {
+                        "content-length" => length = value.trim().parse().unwrap_or(0),
+                        "content-type" => value.trim().clone_into(&mut kind),
+                        _ => {}
+                    }
+                }
                 header.clear();
             }
+            let mut body = vec![0; length];
+            if read.read_exact(&mut body).is_err() {
+                return;
+            }
+            let method = line.split_whitespace().next().unwrap_or_default().to_owned();
             let target = line.split_whitespace().nth(1).unwrap_or_default().to_owned();
             let slow = {
                 let mut state = self.lock();
@@ -199,8 +287,16 @@ impl Server {
                 state.faults.slow
             };
             thread::sleep(slow);
-            if self.lock().faults.down || self.lock().cut != cut || self.answer(stream, &target, cut).is_err()
-            {
+            let over = self.lock().faults.down || self.lock().cut != cut;
+            let answered = || {
+                if method == "GET" {
+                    return self.answer(stream, &target, cut);
+                }
+                let (status, said) = self.write(&method, &target, &kind, &body);
+                self.lock().writes.push((method.clone(), target.clone(), status));
+                send(stream, status, "application/json", &said.to_string())
+            };
+            if over || answered().is_err() {
                 let _ = stream.shutdown(Shutdown::Both);
                 return;
             }
@@ -225,12 +321,35 @@ impl Server {
             return send(out, 429, "application/json", &body.to_string());
         }
         let (whole, namespace) = without_namespace(path);
+        // One object: only ours is asked for so.
+        if let Some((list, name)) =
+            whole.rsplit_once('/').filter(|(list, _)| RESOURCES.iter().any(|r| r.0 == *list))
+        {
+            let found = state.objects.get(&(list.to_owned(), String::new(), name.to_owned()));
+            let missing = failure(404, "NotFound", "it is not there");
+            let (code, body) = found.map_or((404, &missing), |o| (200, o));
+            return send(out, code, "application/json", &body.to_string());
+        }
         let Some(resource) = RESOURCES.iter().find(|r| r.0 == whole).filter(|r| !state.absent.contains(r.0))
         else {
             return send(out, 404, "text/plain; charset=utf-8", "404 page not found\n");
         };
-        let fits =
-            |k: &(String, String, String)| k.0 == resource.0 && namespace.as_ref().is_none_or(|n| *n == k.1);
+        if state.faults.forbidden.is_some_and(|f| resource.0.ends_with(f)) {
+            return send(
+                out,
+                403,
+                "application/json",
+                &failure(403, "Forbidden", "nobody may do that").to_string(),
+            );
+        }
+        let one = query
+            .get("fieldSelector")
+            .and_then(|f| f.strip_prefix("metadata.name%3D").or(f.strip_prefix("metadata.name=")));
+        let fits = |k: &(String, String, String)| {
+            k.0 == resource.0
+                && namespace.as_ref().is_none_or(|n| *n == k.1)
+                && one.is_none_or(|name| name == k.2)
+        };
         let watching = query.get("watch").is_some_and(|w| *w == "true" || *w == "1");
         if !watching {
             let all: Vec<&Value> = state.objects.iter().filter(|(k, _)| fits(k)).map(|(_, v)| v).collect();
