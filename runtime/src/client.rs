@@ -115,6 +115,16 @@ pub(crate) fn roll_back(state: &Path, json: bool, generation: Option<u64>) -> Re
     Ok(())
 }
 
+pub(crate) fn approve(state: &Path, json: bool, policy_set: Option<&str>) -> Result<(), String> {
+    let v = one(state, &json!({"ask": "approve", "policySet": policy_set}))?;
+    print(&v, json, |v| {
+        let approved = v.get("approved").and_then(Value::as_str).unwrap_or_default();
+        let generation = v.get("generation").map_or_else(|| "–".to_owned(), ToString::to_string);
+        format!("the policy set {approved} may go on; generation {generation} is in use")
+    });
+    Ok(())
+}
+
 pub(crate) fn refresh(state: &Path, json: bool) -> Result<(), String> {
     let v = one(state, &json!({"ask": "refresh"}))?;
     print(&v, json, |v| {

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::inputs::{Library, NamedText, Texts, blocking, pod_text};
 use crate::kernel::KernelError;
 use crate::numbers::{Assigned, IdentityDigest, OutOfNumbers, Registry};
+use crate::place::place;
 use fixedbitset::FixedBitSet;
 use ipnet::IpNet;
 use portcullis_diag::{FileId, ObjectRef, SourceMap};
@@ -31,8 +32,8 @@ pub enum Refused {
     #[error("the interfaces and addresses of the node could not be listed: {0}")]
     Interfaces(std::io::Error),
     /// The files.
-    #[error("{}", .0.join("; "))]
-    Input(Vec<String>),
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Input(Vec<Broken>),
     /// The compiler.
     #[error("{0}")]
     Compile(String),
@@ -47,6 +48,29 @@ pub enum Refused {
     /// The kernel.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+}
+
+/// Something that keeps everything from being compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// The object, where it is one's fault.
+    pub object: Option<ObjectRef>,
+    /// Where: file and line, or the field in an object of the API server.
+    pub place: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A field does not say whose it is.
+        let object = self.object.as_ref().filter(|_| !self.place.contains(':'));
+        match (object, self.place.as_str()) {
+            (Some(o), place) => write!(f, "{o} at {place}: {}", self.message),
+            (None, "") => f.write_str(&self.message),
+            (None, place) => write!(f, "{place}: {}", self.message),
+        }
+    }
 }
 
 /// A rule that this node cannot enforce as it is written.
@@ -197,12 +221,14 @@ impl Maker {
     fn parse(&mut self, texts: &Texts) -> Result<Read, Refused> {
         let own: Vec<_> = texts.policies.iter().map(|(n, t)| self.library.parse(n, t)).collect();
         let cluster: Vec<_> = texts.cluster.iter().map(|(n, t)| self.library.parse(n, t).0).collect();
-        let mut broken = texts.broken.clone();
+        let said = |message: &String| Broken { object: None, place: String::new(), message: message.clone() };
+        let mut broken: Vec<Broken> = texts.broken.iter().map(said).collect();
         let sources = self.library.sources();
         for parsed in own.iter().map(|(p, _)| p).chain(&cluster) {
-            broken.extend(blocking(parsed).map(|d| {
-                let place = d.span().map(|s| format!("{}: ", sources.locate(s))).unwrap_or_default();
-                format!("{place}{} ({})", d.message, d.code)
+            broken.extend(blocking(parsed).map(|d| Broken {
+                object: d.object.clone(),
+                place: d.span().map(|s| place(&sources, s)).unwrap_or_default(),
+                message: format!("{} ({})", d.message, d.code),
             }));
         }
         if broken.is_empty() { Ok((own, cluster)) } else { Err(Refused::Input(broken)) }
@@ -335,7 +361,7 @@ fn unenforced(policies: &PolicySet, sources: &SourceMap, fail_open: bool) -> Vec
     for rule in &policies.rules {
         let mut say = |why| {
             let object = policies.policy(rule.policy).map(|p| p.object.to_string()).unwrap_or_default();
-            out.insert(Unenforced { rule: format!("{object} at {}", sources.locate(rule.span)), why });
+            out.insert(Unenforced { rule: format!("{object} at {}", place(sources, rule.span)), why });
         };
         if rule.redirects() {
             say(if fail_open {

@@ -13,7 +13,7 @@ use std::{fs, io};
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Config {
-    /// The node's name.
+    /// The node's name. If absent, that of the environment (`PORTCULLIS_NODE`), else the host's.
     #[serde(default = "default_node")]
     pub node: String,
     /// Policy files and folders; followed for changes.
@@ -71,6 +71,27 @@ pub struct Config {
     /// Sizes of the kernel's maps.
     #[serde(default)]
     pub sizes: SizesConfig,
+    /// Changes of policy that wait for approval.
+    #[serde(default)]
+    pub guard: GuardConfig,
+}
+
+/// Changes of policy that wait for approval; none unless it says so.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct GuardConfig {
+    /// Hold a policy set that would deny flows that were seen lately. Passing flows are reported, then.
+    pub hold_on_denied: bool,
+    /// What is lately, in seconds.
+    pub lately: u64,
+    /// Hold every new policy set on nodes without this label: `KEY` or `KEY=VALUE`.
+    pub canary: Option<String>,
+}
+
+impl Default for GuardConfig {
+    fn default() -> Self {
+        Self { hold_on_denied: false, lately: 3600, canary: None }
+    }
 }
 
 /// The way to an API server. Without a file it is found as kubectl finds it, or by the pod's service account.
@@ -81,6 +102,24 @@ pub struct KubernetesConfig {
     pub kubeconfig: Option<PathBuf>,
     /// A context of it, instead of the current one.
     pub context: Option<String>,
+    /// What is told to the cluster.
+    pub status: StatusConfig,
+}
+
+/// What an agent tells the cluster of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct StatusConfig {
+    /// Whether it does: the object NodeStatus of this node, and events beside policies.
+    pub enabled: bool,
+    /// The label of nodes whose value is the node's group.
+    pub group_label: Option<String>,
+}
+
+impl Default for StatusConfig {
+    fn default() -> Self {
+        Self { enabled: true, group_label: None }
+    }
 }
 
 /// Translation of services at the node's devices and at the sockets of its pods.
@@ -230,6 +269,9 @@ impl EndpointConfig {
 }
 
 fn default_node() -> String {
+    if let Some(name) = std::env::var("PORTCULLIS_NODE").ok().filter(|n| !n.is_empty()) {
+        return name;
+    }
     fs::read_to_string("/proc/sys/kernel/hostname")
         .map_or_else(|_| "node".to_owned(), |t| t.trim().to_owned())
 }
@@ -345,6 +387,9 @@ impl Config {
         }
         if self.hubble.tls.is_some() && self.hubble.listen.is_none() {
             return Err("`hubble.tls` is for an address; give `hubble.listen`".to_owned());
+        }
+        if let Some(label) = self.guard.canary.as_ref().filter(|l| l.is_empty() || l.starts_with('=')) {
+            return Err(format!("`guard.canary` is {label:?}; write KEY or KEY=VALUE of a node's label"));
         }
         let mut names = BTreeSet::new();
         let mut addresses: BTreeMap<IpAddr, String> = BTreeMap::new();

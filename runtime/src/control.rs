@@ -34,6 +34,12 @@ pub enum Request {
         #[serde(default)]
         generation: Option<u64>,
     },
+    /// What is held may go on.
+    Approve {
+        /// Its digest, or how that begins; whatever is held if not given.
+        #[serde(default)]
+        policy_set: Option<String>,
+    },
     /// Read everything again, now.
     Refresh,
     /// Rules of this node with how often they decided.

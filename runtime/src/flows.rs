@@ -7,6 +7,7 @@ pub use counts::Counts;
 
 use crate::kernel::address_of;
 use crate::node::{Node, Record};
+use crate::passed::Passed;
 use portcullis_abi::maps::{EGRESS, Event, INGRESS, KIND_REPLY, VERDICT_AUDIT, VERDICT_DROPPED, drop};
 use portcullis_abi::word;
 use portcullis_hubble::pb::flow::layer4::Protocol;
@@ -302,6 +303,7 @@ pub struct Flows {
     ring: Arc<Ring<Seen>>,
     words: RwLock<Arc<Words>>,
     counts: Mutex<Counts>,
+    passed: Arc<Passed>,
 }
 
 impl Flows {
@@ -311,12 +313,18 @@ impl Flows {
             ring: Arc::new(Ring::new(keep)),
             words: RwLock::default(),
             counts: Mutex::new(Counts::new(now())),
+            passed: Arc::default(),
         }
     }
 
     /// The ring.
     pub fn ring(&self) -> &Arc<Ring<Seen>> {
         &self.ring
+    }
+
+    /// Which of them passed.
+    pub fn passed(&self) -> &Arc<Passed> {
+        &self.passed
     }
 
     /// What numbers stand for now.
@@ -366,6 +374,7 @@ impl Flows {
             counts.add(e, words.cause(e), time);
         }
         drop(counts);
+        self.passed.add(events, time);
         let seen = (first..).zip(events).map(|(number, event)| {
             Entry::Seen(Seen { event: *event, time, number, words: Arc::clone(&words) })
         });

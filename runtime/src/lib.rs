@@ -14,8 +14,12 @@ pub mod links;
 pub mod metrics;
 pub mod node;
 pub mod numbers;
+
 pub mod packet;
+pub mod passed;
+pub mod place;
 pub mod preflight;
 pub mod privileges;
+pub mod report;
 pub mod serve;
 pub mod status;

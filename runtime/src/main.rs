@@ -2,6 +2,7 @@
 
 mod client;
 mod demo;
+mod fleet;
 mod observe;
 
 use clap::{Args, Parser, Subcommand};
@@ -62,6 +63,9 @@ enum Command {
         /// live connections, until its rules are gone
         #[arg(long)]
         takeover: bool,
+        /// Hold a change of policy that would deny flows which passed lately, until it is approved
+        #[arg(long)]
+        hold_on_denied: bool,
         /// Log as JSON
         #[arg(long)]
         log_json: bool,
@@ -121,6 +125,15 @@ enum Command {
         /// Which generation; the one before this if not given
         generation: Option<u64>,
     },
+    /// Lets a change of policy go on that is held on this node
+    Approve {
+        #[command(flatten)]
+        socket: SocketArgs,
+        /// Which, as `status` shows it; whatever is held if not given
+        policy_set: Option<String>,
+    },
+    /// All nodes at once, through objects in the cluster
+    Fleet(fleet::FleetArgs),
     /// Reads files and interfaces again now, instead of when they change
     Refresh {
         #[command(flatten)]
@@ -138,6 +151,9 @@ enum Command {
     Detach {
         #[command(flatten)]
         config: ConfigArgs,
+        /// Wait for a signal afterwards, as a container that must not be started again
+        #[arg(long)]
+        stay: bool,
     },
     /// Three pods in network namespaces, real traffic, a policy that changes under it; cleans up after itself
     Demo {
@@ -159,7 +175,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<ExitCode, String> {
     match command {
-        Command::Run { config, fail_open, takeover, log_json } => {
+        Command::Run { config, fail_open, takeover, hold_on_denied, log_json } => {
             log(log_json);
             privileges::drop_others().map_err(|e| format!("rights could not be given up: {e}"))?;
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -167,7 +183,7 @@ fn run(command: Command) -> Result<ExitCode, String> {
                 .build()
                 .map_err(|e| format!("the agent could not start: {e}"))?;
             runtime
-                .block_on(serve::run(&config.config, Given { fail_open, takeover }))
+                .block_on(serve::run(&config.config, Given { fail_open, takeover, hold_on_denied }))
                 .map_err(|e| e.to_string())?;
         }
         Command::Preflight { cgroup, format } => {
@@ -189,6 +205,10 @@ fn run(command: Command) -> Result<ExitCode, String> {
         Command::Rollback { socket, generation } => {
             client::roll_back(&socket.state, socket.json, generation)?;
         }
+        Command::Approve { socket, policy_set } => {
+            client::approve(&socket.state, socket.json, policy_set.as_deref())?;
+        }
+        Command::Fleet(args) => fleet::run(&args)?,
         Command::Refresh { socket } => client::refresh(&socket.state, socket.json)?,
         Command::Verify { config, image } => {
             let config = Config::read(&config.config).map_err(|e| e.to_string())?;
@@ -206,14 +226,30 @@ fn run(command: Command) -> Result<ExitCode, String> {
                 }
             };
         }
-        Command::Detach { config } => {
+        Command::Detach { config, stay } => {
             let config = Config::read(&config.config).map_err(|e| e.to_string())?;
             let n = node::detach(&config).map_err(|e| e.to_string())?;
             say(&format!("detached from {n} interfaces; nothing is enforced on this node any more"));
+            if stay {
+                wait_for_signal()?;
+            }
         }
         Command::Demo { keep } => return demo::run(keep),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until the process is told to end.
+fn wait_for_signal() -> Result<(), String> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let wait = async {
+        let mut stop = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        tokio::select! { _ = stop.recv() => {}, _ = interrupt.recv() => {} }
+        Ok::<(), std::io::Error>(())
+    };
+    runtime.and_then(|r| r.block_on(wait)).map_err(|e| format!("no signal can be waited for: {e}"))
 }
 
 fn log(json: bool) {

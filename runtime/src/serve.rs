@@ -10,10 +10,11 @@ use crate::links::Monitor;
 use crate::metrics;
 use crate::node::{Node, NodeError};
 use crate::preflight;
+use crate::report::Teller;
 use crate::status;
 use notify::{RecursiveMode, Watcher as _};
 use portcullis_abi::maps::{Event, VERDICT_DROPPED, counter};
-use portcullis_cluster::{Given as Way, Mirror};
+use portcullis_cluster::{Fleet, Given as Way, Mirror, Pace, Publisher};
 use portcullis_hubble::server::{About, Listen, Service};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -100,12 +101,15 @@ pub struct Given {
     pub fail_open: bool,
     /// Translate services beside a kube-proxy.
     pub takeover: bool,
+    /// Hold what would deny flows that passed lately.
+    pub hold_on_denied: bool,
 }
 
 impl Given {
     fn read(self, path: &Path) -> Result<Config, crate::config::ConfigError> {
         let mut config = Config::read(path)?;
         config.fail_open |= self.fail_open;
+        config.guard.hold_on_denied |= self.hold_on_denied;
         Ok(config)
     }
 }
@@ -130,10 +134,17 @@ pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
     if let Some(at) = node.config().metrics {
         serve_metrics(at, &tell).await.map_err(|e| ServeError::System("the metrics page", e))?;
     }
+    let mut teller = None;
     if let Some(kubernetes) = &node.config().kubernetes {
-        let mirror = follow_cluster(kubernetes, &tell)?;
-        node.follow(mirror);
+        let cluster = follow_cluster(kubernetes, &node.config().node, &tell)?;
+        node.follow(cluster.mirror);
+        node.obey(cluster.fleet);
+        if let Some(publisher) = cluster.publisher.map(Arc::new) {
+            node.tell_through(Arc::clone(&publisher));
+            teller = Some(Teller::new(publisher));
+        }
     }
+    node.watch_flows(Arc::clone(flows.passed()));
     let mut stop = signal(SignalKind::terminate()).map_err(|e| ServeError::System("signals", e))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| ServeError::System("signals", e))?;
     let mut reload = signal(SignalKind::hangup()).map_err(|e| ServeError::System("signals", e))?;
@@ -146,6 +157,7 @@ pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
     refresh(&mut node, &mut words);
     flows.learn(&node);
     check_health(&node, &mut health);
+    tell_cluster(&node, &mut teller);
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut due: Option<(Instant, Instant)> = None;
@@ -179,6 +191,7 @@ pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
                     answer(request, to, &mut node, &mut words, &mut followers, &flows);
                     flows.learn(&node);
                     check_health(&node, &mut health);
+                    tell_cluster(&node, &mut teller);
                 }
                 Some(what) => {
                     config_changed |= matches!(what, Happened::Files);
@@ -195,6 +208,7 @@ pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
                 refresh(&mut node, &mut words);
                 flows.learn(&node);
                 check_health(&node, &mut health);
+                tell_cluster(&node, &mut teller);
             }
         }
     }
@@ -220,6 +234,13 @@ fn reread(path: &Path, given: Given, node: &mut Node) {
     }
 }
 
+/// Tells the cluster what is new here.
+fn tell_cluster(node: &Node, teller: &mut Option<Teller>) {
+    if let Some(teller) = teller {
+        teller.tell(node);
+    }
+}
+
 /// Answers load balancers on the ports that services have for it.
 fn check_health(node: &Node, health: &mut HealthServers) {
     if let Some(services) = node.services() {
@@ -236,6 +257,13 @@ fn refresh(node: &mut Node, words: &mut Dictionary) {
     if let Some(why) = refused {
         tracing::error!(%why, generation = before, "the policies on disk are not in use; the last good generation stays");
         return;
+    }
+    if let Some(held) = node.held() {
+        tracing::warn!(
+            policy_set = held.policy_set,
+            why = held.why,
+            "held; the policies before it stay in use"
+        );
     }
     let Some(record) = node.current() else { return };
     if before == Some(record.generation) {
@@ -326,26 +354,40 @@ fn follow_links(tell: &mpsc::Sender<Happened>) -> io::Result<()> {
     Ok(())
 }
 
+/// What is followed and told over there.
+struct Cluster {
+    mirror: Arc<Mirror>,
+    fleet: Arc<Fleet>,
+    publisher: Option<Publisher>,
+}
+
 /// Watches the cluster on a thread of its own, which lists and prunes while a policy is compiled.
 fn follow_cluster(
     config: &KubernetesConfig,
+    node: &str,
     tell: &mpsc::Sender<Happened>,
-) -> Result<Arc<Mirror>, ServeError> {
+) -> Result<Cluster, ServeError> {
     let system = |e| ServeError::System("the API server", e);
     let way =
         Way { kubeconfig: config.kubeconfig.clone(), context: config.context.clone(), ..Way::default() };
-    let tell = tell.clone();
+    let (tell, node, tells) = (tell.clone(), node.to_owned(), config.status.enabled);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
     let (to, begun) = std::sync::mpsc::channel();
     let follow = async move {
-        let mirror = match way.client().await {
-            Ok(client) => Arc::new(Mirror::start(&client)),
+        let cluster = match way.client().await {
+            Ok(client) => Cluster {
+                mirror: Arc::new(Mirror::start(&client)),
+                fleet: Arc::new(Fleet::start(&client)),
+                publisher: tells.then(|| Publisher::start(&client, &node, Pace::default())),
+            },
             Err(e) => return drop(to.send(Err(ServeError::Cluster(e.to_string())))),
         };
-        let mut changes = mirror.changes();
-        let _ = to.send(Ok(mirror));
-        while changes.changed().await.is_ok() {
-            if tell.send(Happened::Cluster).await.is_err() {
+        let (mut changes, mut orders) = (cluster.mirror.changes(), cluster.fleet.changes());
+        let _ = to.send(Ok(cluster));
+        loop {
+            let heard =
+                tokio::select! { heard = changes.changed() => heard, heard = orders.changed() => heard };
+            if heard.is_err() || tell.send(Happened::Cluster).await.is_err() {
                 break;
             }
         }
@@ -498,6 +540,13 @@ fn answer(
                     words.add(record);
                 }
                 json!({ "generation": node.current().map(|r| r.generation), "policiesOf": to })
+            }
+            Err(e) => failed(&e),
+        },
+        Request::Approve { policy_set } => match node.approve(policy_set.as_deref()) {
+            Ok(approved) => {
+                refresh(node, words);
+                json!({ "approved": approved, "generation": node.current().map(|r| r.generation) })
             }
             Err(e) => failed(&e),
         },

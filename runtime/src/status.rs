@@ -2,7 +2,7 @@
 
 use crate::events::reason;
 use crate::kernel::{Attachment, KernelError};
-use crate::node::{Node, live_generation};
+use crate::node::{Node, live_generation, policy_set};
 use portcullis_abi::maps::{DropKey, INGRESS, counter, drop};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -28,6 +28,9 @@ pub fn status(node: &Node, verbose: bool) -> Result<Value, KernelError> {
         "policies": current.map(|r| r.policies),
         "backTo": current.and_then(|r| r.back.as_ref().map(|b| b.to)),
         "held": node.is_held(),
+        "policySet": current.map(|r| policy_set(&r.policy_texts())),
+        "givenPolicySet": node.given(),
+        "waits": node.held(),
         "unenforced": current.map(|r| r.unenforced.clone()).unwrap_or_default(),
         "endpoints": endpoints(node),
         "packets": {
@@ -162,6 +165,9 @@ pub fn text(v: &Value, verbose: bool) -> String {
         Some(n) => format!(" (the policies of generation {n} again, until the files change)"),
     };
     let _ = writeln!(out, "{}: {generation}{back}", at("/node"));
+    if let Some(waits) = v.get("waits").filter(|w| !w.is_null()) {
+        text_of_held(&mut out, waits, verbose);
+    }
     for unenforced in list("unenforced") {
         let part = |i: usize| said(unenforced.get(i));
         let _ = writeln!(out, "not enforced as written: {}\n  {}", part(0), part(1));
@@ -257,11 +263,43 @@ pub fn text(v: &Value, verbose: bool) -> String {
     out
 }
 
+/// What waits for approval, and what it would deny.
+fn text_of_held(out: &mut String, waits: &Value, verbose: bool) {
+    let said = |key: &str| waits.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let list = |key: &str| waits.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+    let digest = said("policySet");
+    let _ = writeln!(out, "held since {}: the policy set {digest}", time(waits.get("since")));
+    let _ = writeln!(out, "  {}", said("why"));
+    let shown = if verbose { usize::MAX } else { 10 };
+    for (key, head) in [("changes", ""), ("denied", "DENIED ")] {
+        let all = list(key);
+        for one in all.iter().take(shown).filter_map(Value::as_str) {
+            let _ = writeln!(out, "  {head}{one}");
+        }
+        let more =
+            if key == "denied" { waits.get("moreDenied").and_then(Value::as_u64).unwrap_or(0) } else { 0 };
+        let more = all.len().saturating_sub(shown) as u64 + more;
+        if more > 0 {
+            let _ = writeln!(out, "  and {more} more");
+        }
+    }
+    let _ = writeln!(
+        out,
+        "  the policies before it stay in use; to let it in: portcullis-agent approve {digest}"
+    );
+}
+
 /// A time as `2026-11-25 03:04:05 UTC`.
 pub fn time(v: Option<&Value>) -> String {
     let Some(seconds) = v.and_then(Value::as_u64) else { return "–".to_owned() };
     let at = i64::try_from(seconds).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
     at.map_or_else(|| "–".to_owned(), |t| t.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+}
+
+/// A time as `2026-11-25T03:04:05Z`.
+pub fn rfc3339(seconds: u64) -> String {
+    let at = i64::try_from(seconds).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
+    at.unwrap_or_default().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 #[cfg(test)]

@@ -107,7 +107,7 @@ fn a_broken_policy_changes_nothing_and_is_said() {
     assert!(!agent.reaches("web", agent.at("db", 5432)), "the last good generation stays");
     agent.policy("db.yaml", &db_allows_web());
     let v = agent.generation(2);
-    assert_eq!(v["healthy"], true);
+    assert_eq!(v["healthy"], true, "{v:#}");
     assert!(agent.reaches("web", agent.at("db", 5432)));
 }
 

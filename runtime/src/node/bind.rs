@@ -92,7 +92,7 @@ impl Node {
         Ok(())
     }
 
-    fn wanted_addresses(
+    pub(super) fn wanted_addresses(
         &self,
         c: &Candidate,
         seen: &Seen,

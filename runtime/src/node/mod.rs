@@ -6,22 +6,25 @@
 //! was made with, in the kernel.
 
 mod bind;
+mod guard;
 mod record;
 mod seen;
 mod services;
 
+pub use guard::{Held, policy_set};
 pub use record::{Back, Record, Records, hex};
 pub use services::NodeServices;
 
-use crate::compile::{Candidate, Maker, Refused};
+use crate::compile::{Broken, Candidate, Maker, Refused};
 use crate::config::Config;
 use crate::inputs::Texts;
 use crate::kernel::{self, Attachment, Generation, Kernel, KernelError, Programs, Settings};
 use crate::links::Link;
 use crate::numbers::Registry;
+use guard::{Guard, Way};
 use portcullis_abi::header;
 use portcullis_abi::maps::LARGEST_SLOT;
-use portcullis_cluster::Mirror;
+use portcullis_cluster::{Fleet, Mirror, Publisher};
 use portcullis_tables::Image;
 use portcullis_tables::staged::stage;
 use seen::Seen;
@@ -85,6 +88,9 @@ pub struct Took {
 pub struct Node {
     config: Config,
     mirror: Option<Arc<Mirror>>,
+    fleet: Option<Arc<Fleet>>,
+    publisher: Option<Arc<Publisher>>,
+    guard: Guard,
     kernel: Kernel,
     programs: Programs,
     services: Option<NodeServices>,
@@ -96,6 +102,11 @@ pub struct Node {
     present: BTreeMap<usize, Present>,
     problems: Vec<String>,
     refused: Option<String>,
+    broken: Vec<Broken>,
+    /// The digest of the policies that are given.
+    given: Option<String>,
+    /// A policy set to go back to that is not there.
+    lost: Option<String>,
     took: Took,
     _lock: File,
 }
@@ -133,7 +144,11 @@ pub fn pins(config: &Config) -> PathBuf {
 }
 
 fn settings(config: &Config) -> Settings {
-    Settings { fail_open: config.fail_open, report_allowed: config.report_allowed, ..Settings::default() }
+    Settings {
+        fail_open: config.fail_open,
+        report_allowed: config.report_allowed || config.guard.hold_on_denied,
+        ..Settings::default()
+    }
 }
 
 impl Node {
@@ -153,10 +168,16 @@ impl Node {
         })?;
         let live = live_generation(&kernel)?;
         let current = live.and_then(|g| records.read(g).ok().flatten()).map(|(r, _)| r);
+        // Records outlive the kernel where the state folder outlives a restart of the machine.
+        let kept = records.generations().unwrap_or_default().last().copied();
         let maker = Maker::new(&config);
+        let guard = Guard::open(&config.state);
         Ok(Self {
             config,
             mirror: None,
+            fleet: None,
+            publisher: None,
+            guard,
             kernel,
             programs,
             services,
@@ -164,10 +185,13 @@ impl Node {
             maker,
             records,
             current,
-            next: live.unwrap_or(0) + 1,
+            next: live.max(kept).unwrap_or(0) + 1,
             present: BTreeMap::new(),
             problems: Vec::new(),
             refused: None,
+            broken: Vec::new(),
+            given: None,
+            lost: None,
             took: Took::default(),
             _lock: lock,
         })
@@ -181,8 +205,18 @@ impl Node {
         let back = self.current.as_ref().and_then(|r| r.back.clone()).filter(|b| b.files == named(&texts));
         if let (Some(_), Some(record)) = (&back, &self.current) {
             texts.policies = record.policy_texts();
+            return self.apply(&texts, back, false);
         }
-        self.apply(&texts, back)
+        self.lost = None;
+        let ask = match self.way(&texts) {
+            Way::On => false,
+            Way::Ask => true,
+            Way::Instead(policies) => {
+                texts.policies = policies;
+                false
+            }
+        };
+        self.apply(&texts, None, ask)
     }
 
     /// Puts the policies of an earlier generation into use again, under a new number, until the policy
@@ -202,13 +236,23 @@ impl Node {
         let back = Back { to, files: named(&texts) };
         texts.policies = record.policy_texts();
         texts.broken.clear();
-        self.apply(&texts, Some(back)).map_err(|e| e.to_string())?;
+        self.apply(&texts, Some(back), false).map_err(|e| e.to_string())?;
         Ok(to)
     }
 
     /// Takes what a live cluster has along with the files.
     pub fn follow(&mut self, mirror: Arc<Mirror>) {
         self.mirror = Some(mirror);
+    }
+
+    /// Takes what people say to all nodes.
+    pub fn obey(&mut self, fleet: Arc<Fleet>) {
+        self.fleet = Some(fleet);
+    }
+
+    /// Knows of what tells the cluster about this node.
+    pub fn tell_through(&mut self, publisher: Arc<Publisher>) {
+        self.publisher = Some(publisher);
     }
 
     /// What there is to compile. Until the API server has told of every kind, that is nothing.
@@ -219,19 +263,34 @@ impl Node {
                 texts.broken.extend(mirror.problems());
             }
             texts.add(&mirror.snapshot(), &self.config.endpoints);
+            if self.fleet.as_ref().is_some_and(|f| !f.heard().ready) {
+                texts.broken.push("what is said to all nodes (rollouts) has not been listed yet".to_owned());
+            }
         } else if self.config.kubernetes.is_some() {
             texts.broken.push("the API server is not followed".to_owned());
         }
         texts
     }
 
-    fn apply(&mut self, texts: &Texts, back: Option<Back>) -> Result<(), Refused> {
-        let done = self.try_apply(texts, back);
+    fn apply(&mut self, texts: &Texts, back: Option<Back>, ask: bool) -> Result<(), Refused> {
+        let done = self.try_apply(texts, back, ask);
         self.refused = done.as_ref().err().map(ToString::to_string);
+        self.broken = match &done {
+            Err(Refused::Input(all)) => all.clone(),
+            _ => Vec::new(),
+        };
         done
     }
 
-    fn try_apply(&mut self, texts: &Texts, back: Option<Back>) -> Result<(), Refused> {
+    /// Compiles for the endpoints that have numbers.
+    fn make(&mut self, texts: &Texts, slots: &[Option<usize>]) -> Result<Candidate, Refused> {
+        let kernel = &self.kernel;
+        self.maker.make(&self.config, texts, slots, &mut self.registry, |number, digest| {
+            kernel.set_identity(number, digest)
+        })
+    }
+
+    fn try_apply(&mut self, texts: &Texts, back: Option<Back>, ask: bool) -> Result<(), Refused> {
         let begun = Instant::now();
         self.problems.clear();
         let seen = Seen::look(&self.config, &self.present).map_err(Refused::Interfaces)?;
@@ -247,11 +306,10 @@ impl Node {
                 *slot = Some(*at);
             }
         }
-        let kernel = &self.kernel;
-        let candidate =
-            self.maker.make(&self.config, texts, &slots, &mut self.registry, |number, digest| {
-                kernel.set_identity(number, digest)
-            })?;
+        let mut candidate = self.make(texts, &slots)?;
+        if ask {
+            candidate = self.ask(candidate, texts, &seen, &numbers, &slots)?;
+        }
         let mut services_change = false;
         if let (Some(services), Some(all)) = (&mut self.services, &candidate.services) {
             let slot = self.kernel.active()?;
@@ -348,12 +406,13 @@ impl Node {
                 c.cluster_name.clone(),
                 c.services.is_some(),
                 c.kubernetes.clone(),
+                c.guard.hold_on_denied,
             )
         };
         if fixed(&config) != fixed(&self.config) {
             return Err(
-                "`bpffs`, `pins`, `state`, `failOpen`, `reportAllowed`, `sizes`, `clusterName`, `kubernetes` and whether there are \
-                 `services` count from the agent's next start"
+                "`bpffs`, `pins`, `state`, `failOpen`, `reportAllowed`, `sizes`, `clusterName`, `kubernetes`, `guard.holdOnDenied` and \
+                 whether there are `services` count from the agent's next start"
                     .to_owned(),
             );
         }
@@ -400,7 +459,31 @@ impl Node {
         }
         out.extend(self.problems.iter().cloned());
         out.extend(self.mirror.iter().flat_map(|m| m.problems()));
+        out.extend(self.fleet.iter().filter_map(|f| f.heard().problem));
+        out.extend(self.publisher.iter().filter_map(|p| p.problem()));
+        out.extend(self.guard.problems());
+        out.extend(self.lost.clone());
         out
+    }
+
+    /// Why nothing new is compiled.
+    pub fn refused(&self) -> Option<&String> {
+        self.refused.as_ref()
+    }
+
+    /// Whether the API server has an object.
+    pub fn has_object(&self, kind: portcullis_cluster::Kind, namespace: &str, name: &str) -> bool {
+        self.mirror.as_ref().is_some_and(|m| m.get(kind, namespace, name).is_some())
+    }
+
+    /// Why nothing new is compiled, piece by piece.
+    pub fn broken(&self) -> &[Broken] {
+        &self.broken
+    }
+
+    /// The digest of the policies that are given, whether they are in use or not.
+    pub fn given(&self) -> Option<&str> {
+        self.given.as_deref()
     }
 
     /// Whether an earlier generation's policies are held.
