@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
@@ -133,6 +133,11 @@ pub(crate) fn run(keep: bool) -> Result<ExitCode, String> {
             break;
         }
     }
+    say(
+        "\nthe same as Hubble's clients see it: portcullis-agent observe --verdict DROPPED --last 1 --to-pod payments/api",
+    );
+    let observed = observe(&exe, &stage)?;
+    say(&format!("  {}", observed.replace(&format!("{}/", policies.display()), "")));
     let cut = before.iter().zip(&after).filter(|((_, b), (_, a))| *b && !*a).count();
     say(&format!(
         "\n{cut} of {} flows became denied, as `portcullis diff` says before the change rolls out:",
@@ -144,11 +149,24 @@ pub(crate) fn run(keep: bool) -> Result<ExitCode, String> {
     drop(servers);
     let expected: Vec<bool> = vec![true, false, false, true, false];
     let got: Vec<bool> = after.iter().map(|(_, ok)| *ok).collect();
-    if got != expected || seen.is_empty() {
+    let is_observed = observed.contains("api-allow-web.yaml:");
+    if got != expected || seen.is_empty() || !is_observed {
         say("\nthe kernel did not do what the policies say: this is a defect, please report it");
         return Ok(ExitCode::from(1));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The last drop on the way to api, as the Observer API tells of it.
+fn observe(exe: &Path, stage: &Stage) -> Result<String, String> {
+    let state = stage.state();
+    let args = ["--verdict", "DROPPED", "--last", "1", "--to-pod", "payments/api"];
+    let out = Command::new(exe).arg("observe").arg("--state").arg(&state).args(args).output();
+    let out = out.map_err(|e| format!("observe could not be run: {e}"))?;
+    if !out.status.success() {
+        return Err(format!("observe: {}", String::from_utf8_lossy(&out.stderr).trim()));
+    }
+    Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned())
 }
 
 /// A part of an event's line without its port.
