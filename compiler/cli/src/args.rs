@@ -140,6 +140,9 @@ pub(crate) struct SimulateArgs {
     /// Files of recorded flows, `-` for standard input
     #[arg(value_name = "FLOWS", required = true)]
     pub(crate) flows: Vec<PathBuf>,
+    /// Go on reading the last of them as it grows, through rotations; the report comes at its end, or at Ctrl-C
+    #[arg(long, short = 'F')]
+    pub(crate) follow: bool,
     /// The policies as they are: a folder, a file or a git revision
     #[arg(long, value_name = "DIR|REV")]
     pub(crate) base: String,

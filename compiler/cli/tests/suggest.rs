@@ -3,8 +3,12 @@
 
 mod support;
 
+use portcullis_snapshot_tests::case::{Case, folders, root};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
+use support::record::example;
 use support::{Sandbox, cluster, policy};
 
 fn pod(namespace: &str, name: &str) -> Value {
@@ -239,4 +243,103 @@ fn a_link_stays_a_link_and_modes_stay() {
     let meta = fs::metadata(s.path("real.yaml")).unwrap();
     assert_eq!(meta.permissions().mode() & 0o777, 0o640);
     assert!(fs::read_to_string(s.path("real.yaml")).unwrap().contains("app: back"));
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+fn flows(list: &Value) -> u64 {
+    let groups = list.as_array().unwrap().iter().flat_map(|l| l["flows"].as_array().unwrap());
+    groups.map(|f| f["flows"].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn every_newly_denied_group_of_every_example_is_kept_or_the_rule_in_the_way_is_named() {
+    let (mut cases, mut kept, mut left, mut groups) = (0, 0, 0, 0);
+    for folder in folders(&root().join("policies/examples")).unwrap() {
+        let case = Case::read(&folder).unwrap();
+        let (Some(base), Some(head)) = (case.side("base"), case.side("head")) else { continue };
+        let recorded = example(&case, base, head);
+        if recorded.denied == 0 {
+            continue;
+        }
+        let s = Sandbox::new();
+        s.write("f", &recorded.text);
+        copy(&folder.join("head"), &s.path("head"));
+        copy(&folder.join("head"), &s.path("after"));
+        let path = |part: &str| folder.join(part).to_string_lossy().into_owned();
+        let (base, cluster) = (path("base"), path("cluster.yaml"));
+        let json_of = |command: &[&str], more: &[&str]| -> Value {
+            let all =
+                [command, &["--cluster", &cluster, "--format", "json", "--fail-on", "never"], more].concat();
+            let run = s.run(&all);
+            serde_json::from_str(&run.out)
+                .unwrap_or_else(|e| panic!("{}: {e} {} {}", case.name, run.out, run.err))
+        };
+        for exact in [&["--exact"][..], &[]] {
+            let v = json_of(&["suggest", "f", "--base", &base, "--candidate", "head"], exact);
+            assert_eq!(v["flows"]["chosen"], recorded.denied, "{}: {v:#}", case.name);
+            let entries =
+                v["additions"].as_array().unwrap().iter().flat_map(|a| a["entries"].as_array().unwrap());
+            for e in entries.filter(|_| !exact.is_empty()) {
+                assert_eq!(e["portsNotSeen"], 0, "{}: {v:#}", case.name);
+            }
+        }
+        let v = json_of(&["suggest", "f", "--base", &base, "--candidate", "after", "--write"], &[]);
+        let stays = flows(&v["notKept"]);
+        assert_eq!(v["flows"]["kept"].as_u64().unwrap() + stays, recorded.denied, "{}: {v:#}", case.name);
+        for l in v["notKept"].as_array().unwrap() {
+            assert_eq!(l["why"], "denied-by-rule", "{}: {v:#}", case.name);
+        }
+        let after = json_of(&["simulate", "f", "--base", &base, "--candidate", "after"], &[]);
+        assert_eq!(after["recording"]["denied"]["flows"], stays, "{}: {after:#}", case.name);
+        // What opens is what was said, no group more and none less.
+        let opens = json_of(&["diff", "head", "after"], &[]);
+        let of_diff: BTreeSet<String> = opens["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|f| {
+                format!(
+                    "{} {} {} {}",
+                    f["kind"], f["sources"]["summary"], f["destinations"]["summary"], f["ports"]["text"]
+                )
+            })
+            .collect();
+        let said: BTreeSet<String> = v["opens"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|f| format!("{} {} {} {}", f["kind"], f["sources"], f["destinations"], f["ports"]))
+            .collect();
+        assert_eq!(of_diff, said, "{}", case.name);
+        // Each pair alone.
+        let denied = json_of(&["simulate", "f", "--base", &base, "--candidate", "head"], &[]);
+        for f in denied["findings"].as_array().unwrap().iter().filter(|f| f["kind"] == "denied") {
+            for pair in f["traffic"]["pairs"].as_array().unwrap() {
+                let (from, to) = (pair["from"].as_str().unwrap(), pair["to"].as_str().unwrap());
+                let one = json_of(
+                    &["suggest", "f", "--base", &base, "--candidate", "head"],
+                    &["--from", from, "--to", to],
+                );
+                let n = one["flows"]["kept"].as_u64().unwrap() + flows(&one["notKept"]);
+                assert!(n >= pair["flows"].as_u64().unwrap(), "{}: {one:#}", case.name);
+                groups += 1;
+            }
+        }
+        cases += 1;
+        kept += v["flows"]["kept"].as_u64().unwrap();
+        left += stays;
+    }
+    assert!(cases >= 20 && kept > 50 && left > 3 && groups > 60, "{cases} {kept} {left} {groups}");
 }

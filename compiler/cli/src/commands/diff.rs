@@ -7,14 +7,17 @@ pub(super) mod unrendered;
 use super::{diagnostics_fail, fails_on, in_order, is_unreadable, progress, read_cluster};
 use crate::args::{DiffArgs, FailOn, FormatName, Global};
 use crate::exit::{Exit, Failure};
+use crate::load::File;
 use crate::session::{Side, add_samples, is_blocking};
 use crate::{coverage, live, load, output, recording};
 use portcullis_diag::{Diagnostic, ObjectRef, SourceMap};
 use portcullis_flows::Seens;
+use portcullis_ir::Options;
 use portcullis_report::{DiffReport, Recording, Traffic};
-use portcullis_sema::diff::{Finding, PolicyChanges, Review, review_with};
+use portcullis_sema::diff::{Finding, FindingKind, PolicyChanges, Review, review_with};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 const FORMATS: [FormatName; 6] = [
     FormatName::Terminal,
@@ -34,9 +37,8 @@ pub(crate) fn run(args: &DiffArgs, global: &Global) -> Result<Exit, Failure> {
         return symbolic::run(args, global);
     }
     check_formats(global, "diff")?;
-    let seens =
-        if args.flows.is_empty() { None } else { Some((recording::read(&args.flows, global)?, false)) };
-    compare(args, global, seens)
+    let seens = if args.flows.is_empty() { None } else { Some(recording::read(&args.flows, global)?) };
+    compare(args, global, seens.map(|s| Recorded { source: Source::Read(Box::new(s)), only: false }))
 }
 
 /// Refuses a format that comparisons do not have.
@@ -44,11 +46,29 @@ pub(super) fn check_formats(global: &Global, command: &str) -> Result<(), Failur
     output::check_format(global, command, &FORMATS)
 }
 
-/// Compares two sides; with a recording, and whether the report is to show what was recorded and nothing else.
+/// A recording to look at.
+pub(super) struct Recorded<'r> {
+    pub(super) source: Source<'r>,
+    /// The report is to show what was recorded and nothing else.
+    pub(super) only: bool,
+}
+
+/// Where it comes from.
+pub(super) enum Source<'r> {
+    /// It was read.
+    Read(Box<Seens>),
+    /// It is read while it grows; what it comes to is told now and then.
+    Follow(&'r [PathBuf], &'r mut Interim<'r>),
+}
+
+/// Told what a recording comes to so far: as a whole, and finding by finding.
+pub(super) type Interim<'r> = dyn FnMut(&Recording, &[(FindingKind, Traffic)]) + 'r;
+
+/// Compares two sides, with a recording or without.
 pub(super) fn compare(
     args: &DiffArgs,
     global: &Global,
-    recorded: Option<(Seens, bool)>,
+    recorded: Option<Recorded<'_>>,
 ) -> Result<Exit, Failure> {
     let options = global.options();
     progress(global, "reading …");
@@ -66,15 +86,24 @@ pub(super) fn compare(
     let mut sources = SourceMap::new();
     let loaded = load::load(vec![given.head.texts, given.base.texts, shared.texts], &mut sources);
     let [head_files, base_files, cluster_files] = loaded.as_slice() else { return Ok(Exit::Internal) };
+    let observed_only = recorded.as_ref().is_some_and(|r| r.only);
+    let seens = match recorded.map(|r| r.source) {
+        None => None,
+        Some(Source::Read(seens)) => Some(*seens),
+        Some(Source::Follow(paths, told)) => {
+            progress(global, "");
+            let files = [base_files, head_files, cluster_files].map(Vec::as_slice);
+            Some(recording::follow(paths, global, &mut |seens| so_far(seens, files, &options, told))?)
+        }
+    };
     progress(global, "comparing …");
     let mut head = Side::new(head_files, Some(base_files), cluster_files, &options);
     let mut base = Side::new(base_files, Some(head_files), cluster_files, &options);
-    let observed_only = recorded.as_ref().is_some_and(|(_, only)| *only);
     // What a recording knows of pods is better than samples of what selectors ask for.
     if !observed_only && let Some(note) = add_samples(&mut [&mut base, &mut head], &options) {
         notes.push(note);
     }
-    let judged = recorded.map(|(seens, _)| recording::line_up(seens, &mut base, &mut head, &options));
+    let judged = seens.as_ref().map(|seens| recording::line_up(seens, &mut base, &mut head, &options));
     let asks = judged.as_ref().map_or(&[][..], recording::Judged::asks);
     let (mut review, told) = review_with(base.input(&options), head.input(&options), asks);
     let (mut recording, mut traffic) = (None, Vec::new());
@@ -147,6 +176,20 @@ pub(super) fn compare(
         _ if diagnostics_fail(global, &DEFAULT, &report.diagnostics) => Exit::Findings,
         _ => Exit::Clean,
     })
+}
+
+/// What a recording comes to before its end.
+fn so_far(seens: &Seens, files: [&[File]; 3], options: &Options, told: &mut Interim<'_>) {
+    let [base, head, shared] = files;
+    let mut of_head = Side::new(head, Some(base), shared, options);
+    let mut of_base = Side::new(base, Some(head), shared, options);
+    let judged = recording::line_up(seens, &mut of_base, &mut of_head, options);
+    let (review, said) = review_with(of_base.input(options), of_head.input(options), judged.asks());
+    let (whole, traffic) = judged.summary(&said, &review, [&of_base, &of_head], options);
+    let kinds = review.findings.iter().map(|f| f.kind);
+    let seen: Vec<(FindingKind, Traffic)> =
+        kinds.zip(traffic).filter_map(|(kind, traffic)| Some((kind, traffic?))).collect();
+    told(&whole, &seen);
 }
 
 /// Puts findings in the order of what was seen of them; those of which nothing was seen come last, or go.

@@ -105,7 +105,7 @@ pub(crate) fn run(args: &SuggestArgs, global: &Global) -> Result<Exit, Failure> 
     let mut head = Side::new(head_files, Some(base_files), cluster_files, &options);
     let mut base = Side::new(base_files, Some(head_files), cluster_files, &options);
     let blocking = blocking(&sources, &broken, [&base, &head], cluster_files)?;
-    let judged = recording::line_up(seens, &mut base, &mut head, &options);
+    let judged = recording::line_up(&seens, &mut base, &mut head, &options);
     let (change, told) = review_with(base.input(&options), head.input(&options), judged.asks());
     let refused = judged.refused(&told, [&base, &head], &options);
     let chosen = Chosen::of(&judged, &told, &refused, &filter);

@@ -1,6 +1,7 @@
 //! Recordings of flows: read, lined up with two sides, and judged by both.
 
 mod ends;
+mod follow;
 mod l7;
 
 use crate::args::Global;
@@ -8,6 +9,7 @@ use crate::exit::Failure;
 use crate::output;
 use crate::session::Side;
 use ends::Lineup;
+pub(crate) use follow::follow;
 use portcullis_flows::read::{open, pieces};
 use portcullis_flows::{FlowId, Port, Seen, Seens};
 use portcullis_ir::{FlowPort, Options, Verdict};
@@ -22,21 +24,27 @@ use std::path::{Path, PathBuf};
 pub(crate) fn read(paths: &[PathBuf], global: &Global) -> Result<Seens, Failure> {
     let mut out = Seens::default();
     for path in paths {
-        one(path, &mut out, global).map_err(|e| {
-            Failure::new(
-                format!("{} could not be read: {e}", portcullis_files::tidy(path)),
-                "give files as `hubble observe -o json` or Hubble's exporter wrote them, plain, gzip or zstd; `-` is standard input",
-            )
-        })?;
+        one(path, &mut out, global).map_err(|e| unreadable(path, &e))?;
     }
-    if out.pieces == 0 {
-        let names: Vec<String> = paths.iter().map(|p| portcullis_files::tidy(p)).collect();
-        return Err(Failure::new(
-            format!("there is no flow in {}", names.join(", ")),
-            "record some: `hubble observe --since 1h -o json > flows.json`",
-        ));
+    not_empty(out, paths)
+}
+
+fn unreadable(path: &Path, e: &io::Error) -> Failure {
+    Failure::new(
+        format!("{} could not be read: {e}", portcullis_files::tidy(path)),
+        "give files as `hubble observe -o json` or Hubble's exporter wrote them, plain, gzip or zstd; `-` is standard input",
+    )
+}
+
+fn not_empty(seens: Seens, paths: &[PathBuf]) -> Result<Seens, Failure> {
+    if seens.pieces > 0 {
+        return Ok(seens);
     }
-    Ok(out)
+    let names: Vec<String> = paths.iter().map(|p| portcullis_files::tidy(p)).collect();
+    Err(Failure::new(
+        format!("there is no flow in {}", names.join(", ")),
+        "record some: `hubble observe --since 1h -o json > flows.json`",
+    ))
 }
 
 fn one(path: &Path, out: &mut Seens, global: &Global) -> io::Result<()> {
@@ -80,8 +88,8 @@ impl<R: Read> Read for Watched<R> {
 }
 
 /// A recording lined up with both sides.
-pub(crate) struct Judged {
-    seens: Seens,
+pub(crate) struct Judged<'s> {
+    seens: &'s Seens,
     lineup: Lineup,
     asks: Vec<Ask>,
     /// Which of the recording's flows each question is about.
@@ -90,7 +98,12 @@ pub(crate) struct Judged {
 }
 
 /// Lines a recording up with the sides, which get the pods that only the recording knows.
-pub(crate) fn line_up(seens: Seens, base: &mut Side<'_>, head: &mut Side<'_>, options: &Options) -> Judged {
+pub(crate) fn line_up<'s>(
+    seens: &'s Seens,
+    base: &mut Side<'_>,
+    head: &mut Side<'_>,
+    options: &Options,
+) -> Judged<'s> {
     let mut lineup = Lineup::new(&base.cluster, &head.cluster, &options.cluster_name);
     for end in seens.ends() {
         lineup.add(end, &mut base.cluster, &mut head.cluster);
@@ -142,7 +155,7 @@ pub(crate) struct One<'j> {
     pub(crate) request: Option<String>,
 }
 
-impl Judged {
+impl Judged<'_> {
     /// Every flow, in the order of the questions.
     pub(crate) fn each(&self) -> Vec<One<'_>> {
         let flows: BTreeMap<FlowId, &Seen> = self.seens.flows().into_iter().collect();

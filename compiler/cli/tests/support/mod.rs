@@ -2,6 +2,8 @@
 #![allow(unreachable_pub, reason = "a module of several test programs")]
 #![allow(clippy::print_stderr, reason = "tests say what they leave out")]
 
+pub mod record;
+
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;

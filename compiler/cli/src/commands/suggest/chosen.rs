@@ -63,7 +63,7 @@ pub(super) struct Chosen {
 }
 
 impl Chosen {
-    pub(super) fn of(judged: &Judged, told: &[Told], refused: &[usize], filter: &Filter) -> Self {
+    pub(super) fn of(judged: &Judged<'_>, told: &[Told], refused: &[usize], filter: &Filter) -> Self {
         let mut out = Self::default();
         let refused: BTreeSet<usize> = refused.iter().copied().collect();
         let mut known: BTreeMap<(String, String, FlowPort, String), usize> = BTreeMap::new();
