@@ -173,6 +173,7 @@ fn check(bytes: &[u8]) {
         sources: &map,
         editable: &editable,
         touched: &touched,
+        refused: &[],
         exact,
     };
     let found = suggest(&task);

@@ -343,3 +343,49 @@ fn every_newly_denied_group_of_every_example_is_kept_or_the_rule_in_the_way_is_n
     }
     assert!(cases >= 20 && kept > 50 && left > 3 && groups > 60, "{cases} {kept} {left} {groups}");
 }
+
+/// A request as a proxy records it.
+fn request(from: &Value, to: &Value, method: &str, url: &str, n: u16) -> String {
+    let flow = json!({"time": "2026-11-24T10:00:00Z", "verdict": "FORWARDED", "Type": "L7", "is_reply": false,
+        "IP": {"source": "10.1.0.1", "destination": "10.1.0.2"}, "source": from, "destination": to,
+        "l4": {"TCP": {"source_port": 40_000 + n, "destination_port": 8080}},
+        "l7": {"type": "REQUEST", "http": {"method": method, "url": url, "protocol": "HTTP/1.1"}}});
+    format!("{}\n", json!({ "flow": flow }))
+}
+
+#[test]
+fn requests_get_items_in_the_rules_of_the_entry_that_refuses_them() {
+    let s = scene();
+    let rules = |list: &str| {
+        policy("a", "web", "front").replace("            - port: \"8080\"\n              protocol: TCP\n", &format!("            - port: \"8080\"\n              protocol: TCP\n          rules:\n            http:\n{list}"))
+    };
+    s.write("base/a.yaml", rules("              - method: GET\n"));
+    s.write(
+        "head/a.yaml",
+        rules("              - method: GET\n                path: \"/health\"   # probes\n"),
+    );
+    let mut text = request(&shop("front"), &shop("web"), "GET", "http://web/health", 1);
+    for n in 0..3 {
+        text += &request(&shop("front"), &shop("web"), "GET", &format!("http://web/items/{n}?page=1"), 2 + n);
+    }
+    s.write("f", &text);
+    s.run(&with(&["simulate", "f"], &[])).ends(1).says(&["newly denied: 3 flows"]);
+    let run = s.run(&with(&["suggest", "f"], &[])).ends(0);
+    run.says(&[
+        "3 requests are kept by additions to L7 rules",
+        "GET /items/[0-9]+(\\?.*)? (more than was seen)",
+        "for everybody of the entry: shop/front → shop/web",
+        "more requests: shop/front → shop/web on TCP 8080",
+    ]);
+    let v = json_of(&s, &["--exact"]);
+    assert_eq!(v["additions"][0]["requests"]["all"].as_array().unwrap().len(), 3, "{v:#}");
+    assert_eq!(v["additions"][0]["requests"]["notSeenToo"], json!([]));
+    s.run(&with(&["suggest", "f", "--write"], &[])).ends(0);
+    let a = fs::read_to_string(s.path("head/a.yaml")).unwrap();
+    assert!(a.contains("path: \"/health\"   # probes\n              - method: GET\n                path: \"/items/[0-9]+(\\\\?.*)?\"\n"), "{a}");
+    s.run(&with(&["simulate", "f"], &[])).ends(0);
+    // On a connection that is denied whole, any request passes, and that is said.
+    s.write("f", request(&shop("back"), &shop("web"), "GET", "http://web/x", 1));
+    s.write("base/a.yaml", "");
+    s.run(&with(&["suggest", "f"], &[])).ends(0).says(&["no L7 rule is added there, and any request passes"]);
+}

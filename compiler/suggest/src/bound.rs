@@ -87,9 +87,16 @@ pub struct Product {
 pub struct Bound {
     /// Each addition's.
     pub products: Vec<Product>,
+    /// Sides on which proxies let more requests through: whose policy it is.
+    pub requests: Vec<(Direction, BTreeSet<IdentityId>)>,
 }
 
 impl Bound {
+    /// Whether nothing is let through that was not before.
+    pub fn is_empty(&self) -> bool {
+        self.products.is_empty() && self.requests.is_empty()
+    }
+
     /// Whether a side's change from denied to allowed is within the bound.
     pub fn has(
         &self,

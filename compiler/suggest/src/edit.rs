@@ -60,6 +60,16 @@ fn walk(node: &Node, span: Span, way: &mut Vec<usize>) -> bool {
 }
 
 impl Target {
+    /// The mapping under a key of this one.
+    pub fn under(&self, name: &str, text: &str, key: &str) -> Option<Self> {
+        let roots = roots(name, text, self.chunk)?;
+        let at = self.node(&roots)?.as_map()?.iter().position(|e| e.key == key)?;
+        let mut out = self.clone();
+        out.way.push(at);
+        out.node(&roots)?.as_map()?;
+        Some(out)
+    }
+
     fn node<'n>(&self, roots: &'n [Node]) -> Option<&'n Node> {
         let mut node = roots.get(self.root)?;
         for at in &self.way {

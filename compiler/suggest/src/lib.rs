@@ -2,7 +2,7 @@
 //!
 //! The way through: [`gaps`] finds the sides that deny each flow, and whether an allow can change that; [`hosts`] lists
 //! the policies that an addition can go into; [`plan`] decides which gets what; [`pick`] finds label selectors;
-//! [`entry`] makes entries of peers and ports; [`yaml`] and [`style`] write them as the file is written; [`edit`] puts
+//! [`entry`] makes entries of peers and ports, [`l7`] of requests; [`yaml`] and [`style`] write them as the file is written; [`edit`] puts
 //! them into the text; [`bound`] says what they take in at most; [`opened`] compares that with what the compiler says.
 //!
 //! Nothing here decides a verdict: what is denied, and what an addition opens, the class engine says.
@@ -12,6 +12,7 @@ pub mod edit;
 mod entry;
 mod gaps;
 mod hosts;
+mod l7;
 pub mod opened;
 mod pick;
 mod plan;
@@ -26,7 +27,7 @@ pub use said::Said;
 
 use portcullis_diag::{FileId, ObjectRef, SourceMap};
 use portcullis_front::ast::Object;
-use portcullis_ir::{Direction, FlowPort, PeerRef};
+use portcullis_ir::{Direction, FlowPort, PeerRef, RuleId};
 use portcullis_sema::cells::Cells;
 use portcullis_sema::diff::RuleRef;
 use portcullis_sema::side::Evaluation;
@@ -59,8 +60,35 @@ pub struct Task<'a> {
     pub editable: &'a BTreeSet<FileId>,
     /// Policies to edit rather than others: those that a change brought.
     pub touched: &'a BTreeSet<ObjectRef>,
+    /// Requests that are to pass, on connections that pass.
+    pub refused: &'a [Refusal],
     /// Nothing but what is wanted: no other pods of a workload, no ranges, no prefixes.
     pub exact: bool,
+}
+
+/// What an application asks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Asked {
+    /// An HTTP request.
+    Http {
+        /// `GET`.
+        method: String,
+        /// The path with its query.
+        path: String,
+    },
+    /// A DNS query.
+    Dns(String),
+}
+
+/// A request that a proxy of one side refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The side.
+    pub direction: Direction,
+    /// The rules that send the connection to the proxy, none of which lets the request through.
+    pub rules: Vec<RuleId>,
+    /// The request.
+    pub asked: Asked,
 }
 
 /// Why no allow lets a flow through.
@@ -92,6 +120,21 @@ pub struct Addition {
     pub direction: Direction,
     /// What it takes in, in words and numbers.
     pub said: Vec<Said>,
+    /// For an addition to the L7 rules of an entry: what is let through, and for whom.
+    pub requests: Option<Requests>,
+}
+
+/// Requests that an addition to L7 rules lets through.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    /// Each, as the policy says it.
+    pub all: Vec<String>,
+    /// Those of them that take in more than the requests that were asked for, and how.
+    pub wider: Vec<String>,
+    /// The pods of the policy, in words.
+    pub subjects: String,
+    /// Who is at the other end of the entry, in words.
+    pub peers: String,
 }
 
 /// A policy that is to be added.

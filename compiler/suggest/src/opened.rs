@@ -7,7 +7,7 @@ use portcullis_sema::ports::PortSet;
 use portcullis_sema::row::Row;
 use portcullis_sema::side::Evaluation;
 use portcullis_sema::universe::{Group, Input, NodeId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What changes on the sides of pods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,8 +16,10 @@ pub struct Opened {
     pub wider: u64,
     /// Those of them that are not within the bound. An addition with one is not to be shown.
     pub beyond: u64,
-    /// Those between which a side allows less, or asks other things of a proxy.
+    /// Those between which a side allows less, or asks other things of a proxy where no addition says so.
     pub other: u64,
+    /// Those between which a proxy lets more requests through, as additions say.
+    pub requests: u64,
 }
 
 /// Compares policies before and after additions, side by side, in every direction and about every peer and port.
@@ -49,7 +51,14 @@ pub fn opened(before: Input<'_>, after: Input<'_>, bound: &Bound) -> Opened {
                         continue;
                     };
                     for subject in &subjects {
-                        out.other += u64::from(change.other);
+                        let said = |(of, whom): &(Direction, BTreeSet<IdentityId>)| {
+                            *of == d && whom.contains(subject)
+                        };
+                        if change.l7 && !change.less && bound.requests.iter().any(said) {
+                            out.requests += 1;
+                        } else {
+                            out.other += u64::from(change.less || change.l7);
+                        }
                         if change.wider.is_empty() {
                             continue;
                         }
@@ -75,7 +84,10 @@ pub fn opened(before: Input<'_>, after: Input<'_>, bound: &Bound) -> Opened {
 
 struct Change {
     wider: PortSet,
-    other: bool,
+    /// Something is allowed no more.
+    less: bool,
+    /// Of something that is allowed before and after, a proxy is asked another thing.
+    l7: bool,
 }
 
 impl Change {
@@ -85,8 +97,9 @@ impl Change {
         }
         let (old, new) = (before.row.allowed(), after.row.allowed());
         let wider = new.minus(&old);
-        let other = !old.minus(&new).is_empty() || proxies_differ(&before.row, &after.row);
-        (other || !wider.is_empty()).then_some(Self { wider, other })
+        let less = !old.minus(&new).is_empty();
+        let l7 = proxies_differ(&before.row, &after.row);
+        (less || l7 || !wider.is_empty()).then_some(Self { wider, less, l7 })
     }
 }
 

@@ -1,6 +1,6 @@
 //! A plan as edits of files and new policies.
 
-use crate::bound::{Bound, Product};
+use crate::bound::Product;
 use crate::entry::{self, Entry, Manner};
 use crate::gaps::{Gaps, Needs};
 use crate::hosts::{Dialect, Host};
@@ -9,7 +9,7 @@ use crate::plan::{Plan, dialect_of_new};
 use crate::said::Speaker;
 use crate::style::Style;
 use crate::yaml::{self, Yaml};
-use crate::{Addition, Created, Suggestion, Task, edit};
+use crate::{Addition, Created, Suggestion, Task, edit, l7};
 use portcullis_diag::{FileId, ObjectRef};
 use portcullis_ir::{Direction, EnforcementMode, IdentityId, label};
 use portcullis_sema::cells::Cells;
@@ -45,6 +45,8 @@ pub(crate) fn write(
         out: Suggestion { blocked, ..Suggestion::default() },
     };
     let mut new = plan.new;
+    let asked = l7::plan(task, cells);
+    let proxies: Vec<_> = asked.into_iter().map(|a| (w.proxy(&a), a)).collect();
     // The places are found in the texts as they were read.
     let places: BTreeMap<usize, Option<edit::Target>> =
         plan.hosts.keys().map(|at| (*at, hosts.get(*at).and_then(|h| w.place(h)))).collect();
@@ -75,6 +77,9 @@ pub(crate) fn write(
     for ((namespace, pick), needs) in policies {
         w.create(&namespace, &pick, &needs);
     }
+    for (place, asked) in proxies {
+        w.requests(place.as_ref(), asked);
+    }
     w.out.edits = std::mem::take(&mut w.texts).into_iter().collect();
     w.out
 }
@@ -100,6 +105,28 @@ impl Writer<'_, '_> {
     fn place(&self, host: &Host<'_>) -> Option<edit::Target> {
         let file = self.task.sources.get(host.rule.file)?;
         edit::find(&file.name, &file.text, host.rule)
+    }
+
+    /// Where the L7 rules of an entry stand.
+    fn proxy(&self, asked: &l7::Additions) -> Option<edit::Target> {
+        let file = self.task.sources.get(asked.span.file)?;
+        edit::find(&file.name, &file.text, asked.span)?.under(&file.name, &file.text, "rules")
+    }
+
+    /// Adds requests to the L7 rules of an entry.
+    fn requests(&mut self, place: Option<&edit::Target>, asked: l7::Additions) {
+        let (Some(place), Some(file)) = (place, self.task.sources.get(asked.span.file)) else { return };
+        let text = self.texts.get(&asked.span.file).map_or(&*file.text, String::as_str);
+        let Some(new) = edit::add(&file.name, text, place, asked.section, &asked.items) else { return };
+        self.texts.insert(asked.span.file, new);
+        self.out.bound.requests.push((asked.direction, asked.subjects));
+        self.out.additions.push(Addition {
+            policy: asked.policy,
+            is_new: false,
+            direction: asked.direction,
+            said: Vec::new(),
+            requests: Some(asked.said),
+        });
     }
 
     /// Whether names of outside are learnt for these pods: a rule lets their DNS through a proxy.
@@ -162,7 +189,7 @@ impl Writer<'_, '_> {
             said.push(speaker.say(&product));
             self.out.bound.products.push(product);
         }
-        self.out.additions.push(Addition { policy, is_new, direction, said });
+        self.out.additions.push(Addition { policy, is_new, direction, said, requests: None });
     }
 
     /// Adds entries to a policy's list. False if its text does not take them.
@@ -369,11 +396,4 @@ fn policy(
         ("spec".to_owned(), Yaml::Map(spec)),
     ];
     yaml::block_entries(&all, 0, style)
-}
-
-impl Bound {
-    /// The sum of what the products take in, in pairs of workloads.
-    pub fn is_empty(&self) -> bool {
-        self.products.is_empty()
-    }
 }

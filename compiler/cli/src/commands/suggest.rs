@@ -107,7 +107,8 @@ pub(crate) fn run(args: &SuggestArgs, global: &Global) -> Result<Exit, Failure> 
     let blocking = blocking(&sources, &broken, [&base, &head], cluster_files)?;
     let judged = recording::line_up(&seens, &mut base, &mut head, &options);
     let (change, told) = review_with(base.input(&options), head.input(&options), judged.asks());
-    let refused = judged.refused(&told, [&base, &head], &options);
+    let of_base = (&base.policies, &base.cluster);
+    let refused = judged.refused(&told, [of_base, (&head.policies, &head.cluster)], &options);
     let chosen = Chosen::of(&judged, &told, &refused, &filter);
 
     let policies: Vec<&Object> = objects(head_files).filter(|o| is_policy(o)).collect();
@@ -120,6 +121,7 @@ pub(crate) fn run(args: &SuggestArgs, global: &Global) -> Result<Exit, Failure> 
         sources: &sources,
         editable: &editable,
         touched: &touched,
+        refused: &chosen.refusals,
         exact: args.exact,
     };
     progress(global, "looking for additions …");
@@ -143,8 +145,24 @@ pub(crate) fn run(args: &SuggestArgs, global: &Global) -> Result<Exit, Failure> 
     let after = Input { policies: &patched.policies, cluster: &head.cluster, options: &options };
     let (opens, told) = review_with(head.input(&options), after, &chosen.asks);
     let still = |at: &usize| told.get(*at).is_some_and(|t| t.head == Verdict::Denied);
+    // Requests are held to the rules as they are now.
+    let (_, now) = review_with(base.input(&options), after, judged.asks());
+    let refused_now = judged.refused(&now, [of_base, (&patched.policies, &head.cluster)], &options);
+    let still_refused = chosen::requests(&judged, &refused_now, &filter);
     let kept = Kept::of(&chosen, &found, &(0..chosen.wanted.len()).filter(still).collect::<Vec<_>>());
     progress(global, "");
+    let denied = !kept.left.is_empty() || still_refused.0 > 0 || !blocking.is_empty();
+    if chosen.requests > 0 {
+        let (what, their) = if chosen.requests == 1 {
+            ("request is", "its connection")
+        } else {
+            ("requests are", "their connections")
+        };
+        notes.push(format!(
+            "{} chosen {what} kept by letting {their} through: no L7 rule is added there, and any request passes.",
+            chosen.requests
+        ));
+    }
     if args.write {
         files::write(&patched.changes)?;
     }
@@ -160,6 +178,7 @@ pub(crate) fn run(args: &SuggestArgs, global: &Global) -> Result<Exit, Failure> 
         blocking: &blocking,
         notes,
         written: args.write,
+        still_refused,
         sources: &sources,
     };
     let text = match global.format {
@@ -170,7 +189,6 @@ pub(crate) fn run(args: &SuggestArgs, global: &Global) -> Result<Exit, Failure> 
     if !(global.quiet && global.output.is_none()) {
         output::text(&text, global)?;
     }
-    let denied = !kept.left.is_empty() || chosen.refused > 0 || !blocking.is_empty();
     Ok(if denied && fails_on(global, &[FailOn::Denied], FailOn::Denied) {
         Exit::Findings
     } else {

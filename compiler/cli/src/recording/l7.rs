@@ -1,10 +1,9 @@
 //! Recorded requests against the rules that a proxy goes by (SEM-6.8).
 
-use crate::session::Side;
 use portcullis_flows::L7 as Request;
 use portcullis_front::ast::HttpRule;
 use portcullis_ir::rule::L7;
-use portcullis_ir::{Decision, Flow, Options, Reason};
+use portcullis_ir::{Cluster, Decision, Direction, Flow, Options, PolicySet, Reason, RuleId};
 use portcullis_oracle::Oracle;
 use portcullis_sema::diff::Ask;
 use regex::Regex;
@@ -19,25 +18,49 @@ impl Matcher {
     /// Whether a side's proxies let a request through on a connection that passes; `None` if that cannot be told.
     pub(super) fn allows(
         &self,
-        side: &Side<'_>,
+        (policies, cluster): (&PolicySet, &Cluster),
         at: usize,
         ask: &Ask,
         request: &Request<'_>,
         options: &Options,
     ) -> Option<bool> {
-        let oracle = Oracle { policies: &side.policies, cluster: &side.cluster, options };
+        let oracle = Oracle { policies, cluster, options };
         let flow = Flow { from: ask.from.get(at)?.clone(), to: ask.to.get(at)?.clone(), port: ask.port };
         let outcome = oracle.judge(&flow);
         let mut all = true;
         for decision in [&outcome.egress, &outcome.ingress].into_iter().flatten() {
-            all &= self.side(side, decision, request)?;
+            all &= self.side(policies, decision, request)?;
         }
         Some(all)
     }
 
-    fn side(&self, side: &Side<'_>, decision: &Decision, request: &Request<'_>) -> Option<bool> {
+    /// The sides whose proxies refuse a request, with the rules that send it there.
+    pub(super) fn refusing(
+        &self,
+        (policies, cluster): (&PolicySet, &Cluster),
+        at: usize,
+        ask: &Ask,
+        request: &Request<'_>,
+        options: &Options,
+    ) -> Vec<(Direction, Vec<RuleId>)> {
+        let oracle = Oracle { policies, cluster, options };
+        let (Some(from), Some(to)) = (ask.from.get(at), ask.to.get(at)) else { return Vec::new() };
+        let outcome = oracle.judge(&Flow { from: from.clone(), to: to.clone(), port: ask.port });
+        let mut out = Vec::new();
+        for (d, decision) in [(Direction::Egress, outcome.egress), (Direction::Ingress, outcome.ingress)] {
+            if let Some(decision) = decision
+                && self.side(policies, &decision, request) == Some(false)
+                && let Reason::Rules(rules) = decision.reason
+            {
+                out.push((d, rules));
+            }
+        }
+        out
+    }
+
+    fn side(&self, policies: &PolicySet, decision: &Decision, request: &Request<'_>) -> Option<bool> {
         let Reason::Rules(ids) = &decision.reason else { return Some(true) };
-        let rules: Vec<_> = ids.iter().filter_map(|id| side.policies.rule(*id)).collect();
+        let rules: Vec<_> = ids.iter().filter_map(|id| policies.rule(*id)).collect();
         // One that asks nothing more lets everything through.
         if rules.iter().any(|r| r.l7.is_none()) {
             return Some(true);

@@ -11,8 +11,8 @@ use crate::session::Side;
 use ends::Lineup;
 pub(crate) use follow::follow;
 use portcullis_flows::read::{open, pieces};
-use portcullis_flows::{FlowId, Port, Seen, Seens};
-use portcullis_ir::{FlowPort, Options, Verdict};
+use portcullis_flows::{FlowId, L7, Port, Seen, Seens};
+use portcullis_ir::{Cluster, Direction, FlowPort, Options, PolicySet, RuleId, Verdict};
 use portcullis_report::model::{Recording, Tally, Traffic};
 use portcullis_sema::diff::{Ask, FindingKind, Review, Told};
 use std::collections::{BTreeMap, BTreeSet};
@@ -139,6 +139,16 @@ impl Counting {
     }
 }
 
+/// A request that becomes refused.
+pub(crate) struct Refused<'j> {
+    /// Its place among the questions.
+    pub(crate) at: usize,
+    /// What was asked.
+    pub(crate) request: &'j L7<'static>,
+    /// The sides that refuse it, with the rules that send it to the proxy.
+    pub(crate) by: Vec<(Direction, Vec<RuleId>)>,
+}
+
 /// One distinct flow of a recording.
 pub(crate) struct One<'j> {
     /// The question about it; its place among the questions is that of the flow.
@@ -176,21 +186,32 @@ impl Judged<'_> {
         pairs.map(one).collect()
     }
 
-    /// Requests, by their places among the questions, that the head's proxies refuse and the base's let through, on
-    /// connections that both let through.
-    pub(crate) fn refused(&self, told: &[Told], sides: [&Side<'_>; 2], options: &Options) -> Vec<usize> {
+    /// Requests that the head's proxies refuse and the base's let through, on connections that both let through.
+    pub(crate) fn refused(
+        &self,
+        told: &[Told],
+        sides: [(&PolicySet, &Cluster); 2],
+        options: &Options,
+    ) -> Vec<Refused<'_>> {
         let matcher = l7::Matcher::default();
-        let passes = |t: &Told| t.base == Verdict::Allowed && t.head == Verdict::Allowed;
-        let all = self.asks.iter().zip(&self.of).zip(told).enumerate();
-        let of = all.filter(|(_, ((_, id), told))| id.request > 0 && passes(told));
-        of.filter(|(_, ((ask, id), _))| {
-            let request = id.request.checked_sub(1).and_then(|at| self.seens.requests().get(at as usize));
-            let says = |at: usize, side| matcher.allows(side, at, ask, request?, options);
-            let [base, head] = sides;
-            says(0, base) == Some(true) && says(1, head) == Some(false)
-        })
-        .map(|(at, _)| at)
-        .collect()
+        let [base, head] = sides;
+        let mut out = Vec::new();
+        for (at, ((ask, id), told)) in self.asks.iter().zip(&self.of).zip(told).enumerate() {
+            if told.base != Verdict::Allowed || told.head != Verdict::Allowed {
+                continue;
+            }
+            let Some(request) = id.request.checked_sub(1).and_then(|n| self.seens.requests().get(n as usize))
+            else {
+                continue;
+            };
+            if matcher.allows(base, 0, ask, request, options) == Some(true)
+                && matcher.allows(head, 1, ask, request, options) == Some(false)
+            {
+                let by = matcher.refusing(head, 1, ask, request, options);
+                out.push(Refused { at, request, by });
+            }
+        }
+        out
     }
 
     /// What is asked of both sides.
@@ -239,7 +260,7 @@ impl Judged<'_> {
                 asked.filter(|_| told.base == Verdict::Allowed && told.head == Verdict::Allowed).map(|r| {
                     let mut of = [None, None];
                     for (at, (side, slot)) in sides.iter().zip(&mut of).enumerate() {
-                        *slot = matcher.allows(side, at, ask, r, options);
+                        *slot = matcher.allows((&side.policies, &side.cluster), at, ask, r, options);
                     }
                     of
                 });

@@ -2,11 +2,12 @@
 
 use super::{Keep, SuggestArgs};
 use crate::exit::Failure;
-use crate::recording::Judged;
+use crate::recording::{Judged, Refused};
 use crate::resolve::{Port, parse_port};
-use portcullis_ir::{FlowPort, Verdict};
+use portcullis_flows::L7;
+use portcullis_ir::{Direction, FlowPort, RuleId, Verdict};
 use portcullis_sema::diff::{Ask, Told};
-use portcullis_suggest::Wanted;
+use portcullis_suggest::{Asked, Refusal, Wanted};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was asked for on the command line.
@@ -58,22 +59,48 @@ pub(super) struct Chosen {
     pub(super) all: u64,
     /// Requests that the candidate's L7 rules refuse and the base's let through.
     pub(super) refused: u64,
-    /// For example.
-    pub(super) request: String,
+    /// Each of them, by the side that refuses it.
+    pub(super) refusals: Vec<Refusal>,
+    /// Requests on connections that the candidate denies.
+    pub(super) requests: u64,
+}
+
+/// Requests that are refused, and one of them in words.
+pub(super) fn requests(judged: &Judged<'_>, refused: &[Refused<'_>], filter: &Filter) -> (u64, String) {
+    let places: BTreeSet<usize> = refused.iter().map(|r| r.at).collect();
+    let mut out = (0, String::new());
+    for (at, one) in judged.each().into_iter().enumerate() {
+        if places.contains(&at) && filter.takes(&one.from, &one.to, one.ask.port) {
+            out.0 += one.flows;
+            if let Some(request) = one.request.filter(|_| out.1.is_empty()) {
+                out.1 = format!("{request}, {} → {} {}", one.from, one.to, one.ask.port);
+            }
+        }
+    }
+    out
 }
 
 impl Chosen {
-    pub(super) fn of(judged: &Judged<'_>, told: &[Told], refused: &[usize], filter: &Filter) -> Self {
+    pub(super) fn of(judged: &Judged<'_>, told: &[Told], refused: &[Refused<'_>], filter: &Filter) -> Self {
         let mut out = Self::default();
-        let refused: BTreeSet<usize> = refused.iter().copied().collect();
+        let by_place: BTreeMap<usize, &Refused<'_>> = refused.iter().map(|r| (r.at, r)).collect();
         let mut known: BTreeMap<(String, String, FlowPort, String), usize> = BTreeMap::new();
         for (at, (one, told)) in judged.each().into_iter().zip(told).enumerate() {
             out.all += one.flows;
-            if refused.contains(&at) && filter.takes(&one.from, &one.to, one.ask.port) {
+            if let Some(r) = by_place.get(&at).filter(|_| filter.takes(&one.from, &one.to, one.ask.port)) {
                 out.refused += one.flows;
-                if let Some(request) = one.request.filter(|_| out.request.is_empty()) {
-                    out.request = format!("{request}, {} → {} {}", one.from, one.to, one.ask.port);
-                }
+                let asked = match r.request {
+                    L7::Http { method, path, .. } => {
+                        Asked::Http { method: method.to_string(), path: path.to_string() }
+                    }
+                    L7::Dns(name) => Asked::Dns(name.to_string()),
+                };
+                let refusal = |(direction, rules): &(Direction, Vec<RuleId>)| Refusal {
+                    direction: *direction,
+                    rules: rules.clone(),
+                    asked: asked.clone(),
+                };
+                out.refusals.extend(r.by.iter().map(refusal));
                 continue;
             }
             if told.head != Verdict::Denied {
@@ -90,6 +117,9 @@ impl Chosen {
             }
             let [_, from] = &one.ask.from;
             let [_, to] = &one.ask.to;
+            if one.request.is_some() {
+                out.requests += one.flows;
+            }
             // A request is no flow beside its connection.
             let key = (one.from.clone(), one.to.clone(), one.ask.port, format!("{from:?} {to:?}"));
             let at = *known.entry(key).or_insert_with(|| {

@@ -6,7 +6,7 @@ use portcullis_diag::{Diagnostic, ObjectRef, SourceMap};
 use portcullis_ir::{Direction, FlowPort};
 use portcullis_report::{clean, span};
 use portcullis_sema::diff::{FindingKind, Review, RuleRef};
-use portcullis_suggest::{Opened, Said, Suggestion, Why};
+use portcullis_suggest::{Opened, Requests, Said, Suggestion, Why};
 use serde_json::{Value, json};
 use similar::TextDiff;
 use std::collections::BTreeMap;
@@ -68,6 +68,8 @@ pub(super) struct Report<'a> {
     pub(super) blocking: &'a [Diagnostic],
     pub(super) notes: Vec<String>,
     pub(super) written: bool,
+    /// Requests that stay refused, and one of them.
+    pub(super) still_refused: (u64, String),
     pub(super) sources: &'a SourceMap,
 }
 
@@ -105,6 +107,9 @@ impl Report<'_> {
             for said in &addition.said {
                 say(&mut out, addition.direction, said);
             }
+            if let Some(r) = &addition.requests {
+                say_requests(&mut out, addition.direction, r);
+            }
         }
         if !self.changes.is_empty() {
             out.push('\n');
@@ -127,13 +132,15 @@ impl Report<'_> {
 
     fn headline(&self, out: &mut String) {
         let c = self.chosen;
-        if c.wanted.is_empty() {
+        if c.wanted.is_empty() && c.refused == 0 {
             let _ = writeln!(
                 out,
                 "nothing to add: none of the {} is denied by {} and was chosen",
                 count(c.all, "recorded flow", "recorded flows"),
                 self.candidate
             );
+        } else if c.wanted.is_empty() {
+            let _ = writeln!(out, "requests alone are denied");
         } else if self.changes.is_empty() {
             let _ =
                 writeln!(out, "nothing can be added that lets {} through", count(c.flows(), "flow", "flows"));
@@ -156,12 +163,19 @@ impl Report<'_> {
                 self.candidate
             );
         }
-        if c.refused > 0 {
+        let (left, example) = &self.still_refused;
+        if c.refused > *left {
             let _ = writeln!(
                 out,
-                "{} refused by L7 rules, which are not added to: for example {}",
-                count(c.refused, "request is", "requests are"),
-                c.request
+                "{} kept by additions to L7 rules",
+                count(c.refused - left, "request is", "requests are")
+            );
+        }
+        if *left > 0 {
+            let _ = writeln!(
+                out,
+                "NOT KEPT {} refused by L7 rules that could not be added to: for example {example}",
+                count(*left, "request is", "requests are")
             );
         }
     }
@@ -221,7 +235,7 @@ impl Report<'_> {
             count(self.chosen.flows(), "chosen flow is", "chosen flows is")
         );
         let opens: Vec<_> = self.opens.findings.iter().filter(|f| f.kind == FindingKind::Allowed).collect();
-        if opens.is_empty() {
+        if self.opens.findings.is_empty() {
             out.push_str("they open nothing else\n");
         } else {
             out.push_str("they open exactly this:\n");
@@ -233,7 +247,15 @@ impl Report<'_> {
         if more > 0 {
             let _ = writeln!(out, "  and {more} more groups of flows");
         }
-        let others = self.opens.findings.len() - opens.len();
+        let l7 = self.opens.findings.iter().filter(|f| f.kind == FindingKind::L7);
+        for f in l7.clone().take(GROUPS) {
+            let _ = writeln!(
+                out,
+                "  more requests: {} → {} on {}",
+                f.sources.summary, f.destinations.summary, f.ports
+            );
+        }
+        let others = self.opens.findings.len() - opens.len() - l7.count();
         if others > 0 || self.opened.other > 0 {
             let _ = writeln!(
                 out,
@@ -284,6 +306,9 @@ impl Report<'_> {
                     "isNew": a.is_new,
                     "direction": a.direction.to_string(),
                     "entries": a.said.iter().map(entry).collect::<Vec<_>>(),
+                    "requests": a.requests.as_ref().map(|r| json!({
+                        "all": r.all, "notSeenToo": r.wider, "subjects": r.subjects, "peers": r.peers,
+                    })),
                 })
             })
             .collect();
@@ -325,6 +350,7 @@ impl Report<'_> {
                 "kept": self.kept.flows,
                 "deniedToo": self.chosen.others,
                 "requestsRefused": self.chosen.refused,
+                "requestsKept": self.chosen.refused.saturating_sub(self.still_refused.0),
             },
             "additions": additions,
             "files": files,
@@ -389,6 +415,18 @@ fn say(out: &mut String, d: Direction, said: &Said) {
         count(said.pairs, "workload pair", "workload pairs"),
         count(said.port_count, "port", "ports"),
     );
+}
+
+fn say_requests(out: &mut String, d: Direction, r: &Requests) {
+    let (from, to) = match d {
+        Direction::Ingress => (&r.peers, &r.subjects),
+        Direction::Egress => (&r.subjects, &r.peers),
+    };
+    for request in &r.all {
+        let wider = if r.wider.contains(request) { "   (more than was seen)" } else { "" };
+        let _ = writeln!(out, "  {request}{wider}");
+    }
+    let _ = writeln!(out, "    for everybody of the entry: {from} → {to}");
 }
 
 fn object(o: &ObjectRef) -> Value {
