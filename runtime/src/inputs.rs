@@ -126,6 +126,16 @@ impl Library {
         (parsed, true)
     }
 
+    /// How many texts it has ever had.
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Whether it has had none.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
     /// Every text, for places.
     pub fn sources(&self) -> SourceMap {
         let mut map = SourceMap::new();

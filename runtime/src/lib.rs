@@ -23,3 +23,4 @@ pub mod privileges;
 pub mod report;
 pub mod serve;
 pub mod status;
+pub mod webhook;

@@ -2,6 +2,7 @@
 
 mod client;
 mod demo;
+mod door;
 mod fleet;
 mod observe;
 
@@ -132,6 +133,8 @@ enum Command {
         /// Which, as `status` shows it; whatever is held if not given
         policy_set: Option<String>,
     },
+    /// Answers the API server before it takes a policy: denies what is wrong, and warns of what it would deny
+    Webhook(door::WebhookArgs),
     /// All nodes at once, through objects in the cluster
     Fleet(fleet::FleetArgs),
     /// Reads files and interfaces again now, instead of when they change
@@ -208,6 +211,10 @@ fn run(command: Command) -> Result<ExitCode, String> {
         Command::Approve { socket, policy_set } => {
             client::approve(&socket.state, socket.json, policy_set.as_deref())?;
         }
+        Command::Webhook(args) => {
+            log(args.log_json);
+            door::run(&args)?;
+        }
         Command::Fleet(args) => fleet::run(&args)?,
         Command::Refresh { socket } => client::refresh(&socket.state, socket.json)?,
         Command::Verify { config, image } => {
@@ -240,16 +247,17 @@ fn run(command: Command) -> Result<ExitCode, String> {
 }
 
 /// Waits until the process is told to end.
-fn wait_for_signal() -> Result<(), String> {
+async fn stopped() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
+    let mut stop = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! { _ = stop.recv() => {}, _ = interrupt.recv() => {} }
+    Ok(())
+}
+
+fn wait_for_signal() -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let wait = async {
-        let mut stop = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! { _ = stop.recv() => {}, _ = interrupt.recv() => {} }
-        Ok::<(), std::io::Error>(())
-    };
-    runtime.and_then(|r| r.block_on(wait)).map_err(|e| format!("no signal can be waited for: {e}"))
+    runtime.and_then(|r| r.block_on(stopped())).map_err(|e| format!("no signal can be waited for: {e}"))
 }
 
 fn log(json: bool) {

@@ -24,9 +24,18 @@ pub fn kept() -> impl Iterator<Item = &'static str> {
 /// Gives up every other right of root, for this process and all that it starts. Threads that run already
 /// keep theirs: call it before there are any.
 pub fn drop_others() -> io::Result<()> {
+    keep(KEPT)
+}
+
+/// Gives up every right of root, likewise.
+pub fn drop_all() -> io::Result<()> {
+    keep(CapabilitySet::empty())
+}
+
+fn keep(kept: CapabilitySet) -> io::Result<()> {
     let held = capabilities(None)?;
     if held.permitted.contains(CapabilitySet::SETPCAP) {
-        for capability in CapabilitySet::all().iter().filter(|c| !KEPT.contains(*c)) {
+        for capability in CapabilitySet::all().iter().filter(|c| !kept.contains(*c)) {
             match remove_capability_from_bounding_set(capability) {
                 // A kernel that does not know it does not give it either.
                 Ok(()) | Err(io::Errno::INVAL) => {}
@@ -34,7 +43,7 @@ pub fn drop_others() -> io::Result<()> {
             }
         }
     }
-    let left = held.permitted & KEPT;
+    let left = held.permitted & kept;
     let none = CapabilitySet::empty();
     set_capabilities(None, CapabilitySets { effective: left, permitted: left, inheritable: none })?;
     set_no_new_privs(true)

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 #![allow(clippy::print_stderr, reason = "a test that cannot run says so")]
 
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Service, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
@@ -103,6 +104,7 @@ fn check(object: &Value) {
         "CustomResourceDefinition" => strict::<CustomResourceDefinition>(object),
         "DaemonSet" => strict::<DaemonSet>(object),
         "Deployment" => strict::<Deployment>(object),
+        "ValidatingWebhookConfiguration" => strict::<ValidatingWebhookConfiguration>(object),
         "Service" => strict::<Service>(object),
         other => panic!("an object of kind {other} is not checked here: {object}"),
     }
@@ -223,6 +225,10 @@ fn values_of_every_kind_render_to_what_an_api_server_takes() {
             "podLabels": {"team": "1"}, "podAnnotations": {"a": "b: c"}}}),
         json!({"status": {"enabled": false}, "guard": {"holdOnDenied": true, "canary": "a=b"},
             "crds": {"install": false}}),
+        json!({"webhook": {"enabled": true, "tls": {"secretName": "s", "caBundle": "QUJD"}}}),
+        json!({"webhook": {"enabled": true, "deny": "never", "failurePolicy": "Fail", "timeoutSeconds": 10, "resources": {},
+            "tls": {"secretName": "s", "injectFrom": "a/b"}}, "rbac": {"create": false},
+            "agent": {"config": {"clusterName": "east"}}}),
         json!({"status": {"groupLabel": "zone"}, "agent": {"config": {"kubernetes": {"context": "x"}}}}),
         json!({"serviceAccount": {"create": false, "name": "own", "annotations": {"x": "y"}}, "rbac": {"create": false},
             "image": {"digest": format!("sha256:{}", "0".repeat(64))}, "imagePullSecrets": [{"name": "s"}]}),
@@ -246,7 +252,16 @@ fn values_of_every_kind_render_to_what_an_api_server_takes() {
         named(&off, "ClusterRole").iter().find(|r| r["metadata"]["name"] == "portcullis-agent").unwrap(),
     );
     assert_eq!(own.len(), 1, "an agent that tells nothing may write nothing: {own:?}");
-    let own = objects(&all[5]);
+    let hook = objects(&all[4]);
+    let configuration = &named(&hook, "ValidatingWebhookConfiguration")[0]["webhooks"][0];
+    assert_eq!(configuration["failurePolicy"], "Ignore");
+    assert_eq!(configuration["clientConfig"]["caBundle"], "QUJD");
+    let pod = &named(&hook, "Deployment")[0]["spec"]["template"]["spec"];
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    let args = words(&pod["containers"][0]["args"]);
+    assert!(args.contains("--within=4000") && args.contains("--deny=error"), "{args:?}");
+    assert!(named(&objects(&all[0]), "Deployment").is_empty(), "there is no webhook unless it is asked for");
+    let own = objects(&all[7]);
     assert!(named(&own, "ServiceAccount").is_empty() && named(&own, "ClusterRole").is_empty());
     let spec = &named(&own, "DaemonSet")[0]["spec"]["template"]["spec"];
     assert_eq!(spec["serviceAccountName"], "own");
@@ -263,6 +278,9 @@ fn values_that_are_no_values_are_refused() {
         json!({"agent": {"statePath": "relative"}}),
         json!({"image": {"digest": "latest"}}),
         json!({"agent": {"failOpen": "no"}}),
+        json!({"webhook": {"enabled": true}}),
+        json!({"webhook": {"enabled": true, "tls": {"secretName": "s"}}}),
+        json!({"webhook": {"timeoutSeconds": 60}}),
     ];
     for (answer, given) in render(&python, &values).iter().zip(&values) {
         assert!(answer["refused"].is_string(), "{given}: {answer}");
