@@ -60,6 +60,23 @@ fn walk(node: &Node, span: Span, way: &mut Vec<usize>) -> bool {
 }
 
 impl Target {
+    /// An item of the list under a key of this mapping, if it is a mapping itself.
+    pub fn item(&self, name: &str, text: &str, key: &str, item: usize) -> Option<Self> {
+        let roots = roots(name, text, self.chunk)?;
+        let at = self.node(&roots)?.as_map()?.iter().position(|e| e.key == key)?;
+        let mut out = self.clone();
+        out.way.extend([at, item]);
+        out.node(&roots)?.as_map()?;
+        Some(out)
+    }
+
+    /// The items of the list under a key of this mapping.
+    pub fn items(&self, name: &str, text: &str, key: &str) -> Vec<Node> {
+        let roots = roots(name, text, self.chunk).unwrap_or_default();
+        let list = self.node(&roots).and_then(|n| n.get(key)).and_then(Node::as_seq);
+        list.map(<[Node]>::to_vec).unwrap_or_default()
+    }
+
     /// The mapping under a key of this one.
     pub fn under(&self, name: &str, text: &str, key: &str) -> Option<Self> {
         let roots = roots(name, text, self.chunk)?;

@@ -2,7 +2,7 @@
 //!
 //! The way through: [`gaps`] finds the sides that deny each flow, and whether an allow can change that; [`hosts`] lists
 //! the policies that an addition can go into; [`plan`] decides which gets what; [`pick`] finds label selectors;
-//! [`entry`] makes entries of peers and ports, [`l7`] of requests; [`yaml`] and [`style`] write them as the file is written; [`edit`] puts
+//! [`entry`] makes entries of peers and ports, [`l7`] of requests; [`grow`] finds entries that are there and need one more peer or port; [`yaml`] and [`style`] write them as the file is written; [`edit`] puts
 //! them into the text; [`bound`] says what they take in at most; [`opened`] compares that with what the compiler says.
 //!
 //! Nothing here decides a verdict: what is denied, and what an addition opens, the class engine says.
@@ -11,6 +11,7 @@ pub mod bound;
 pub mod edit;
 mod entry;
 mod gaps;
+mod grow;
 mod hosts;
 mod l7;
 pub mod opened;

@@ -9,7 +9,7 @@ use crate::plan::{Plan, dialect_of_new};
 use crate::said::Speaker;
 use crate::style::Style;
 use crate::yaml::{self, Yaml};
-use crate::{Addition, Created, Suggestion, Task, edit, l7};
+use crate::{Addition, Created, Suggestion, Task, edit, grow, l7};
 use portcullis_diag::{FileId, ObjectRef};
 use portcullis_ir::{Direction, EnforcementMode, IdentityId, label};
 use portcullis_sema::cells::Cells;
@@ -197,12 +197,21 @@ impl Writer<'_, '_> {
         let namespace = host.object.meta.namespace.as_ref().map(|n| n.value.as_str());
         let entries = self.entries(needs, host.dialect, host.direction, namespace, &host.subjects);
         let (Some(place), Some(file)) = (place, self.task.sources.get(host.rule.file)) else { return false };
-        let text = self.texts.get(&host.rule.file).map_or(&*file.text, String::as_str);
-        let items: Vec<Yaml> = entries.iter().map(|e| e.yaml.clone()).collect();
-        let Some(new) = edit::add(&file.name, text, place, section(host.direction), &items) else {
-            return false;
-        };
-        self.texts.insert(host.rule.file, new);
+        let mut text = self.texts.get(&host.rule.file).map_or(&*file.text, String::as_str).to_owned();
+        let section = section(host.direction);
+        let mut items: Vec<Yaml> = Vec::new();
+        let mut grown = grow::Entries::of(self.task, host, place, &file.name, &file.text, section);
+        for e in &entries {
+            match grown.grow(&file.name, &text, place, section, e) {
+                Some(new) => text = new,
+                None => items.push(e.yaml.clone()),
+            }
+        }
+        if !items.is_empty() {
+            let Some(new) = edit::add(&file.name, &text, place, section, &items) else { return false };
+            text = new;
+        }
+        self.texts.insert(host.rule.file, text);
         self.note(host.object.reference(), false, host.direction, &host.subjects, &entries);
         true
     }

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// Reads recordings; `-` is standard input.
 pub(crate) fn read(paths: &[PathBuf], global: &Global) -> Result<Seens, Failure> {
@@ -58,9 +59,42 @@ fn one(path: &Path, out: &mut Seens, global: &Global) -> io::Result<()> {
     pieces(open(Watched { inner: file, size: Some(size), read: 0, bar })?, |p| out.add(p))
 }
 
-/// What was shown last.
-#[derive(Default)]
-struct Bar(u64);
+/// What is shown while a recording is read: how far it is, how fast, and how long it will take.
+struct Bar {
+    /// Bytes when it was shown last.
+    shown: u64,
+    began: Instant,
+}
+
+impl Default for Bar {
+    fn default() -> Self {
+        Self { shown: 0, began: Instant::now() }
+    }
+}
+
+/// `[######··············] 31 %, 3,174 of 10,240 MiB, 640 MiB/s, 11 s left`; of a pipe nobody knows the end.
+fn bar(read: u64, size: Option<u64>, seconds: f64) -> String {
+    const WIDTH: u64 = 20;
+    let mib = |n: u64| n >> 20;
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let rate = read as f64 / seconds.max(0.001);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "for people")]
+    let speed = (rate / f64::from(1 << 20)) as u64;
+    let Some(size) = size.filter(|s| *s > 0) else { return format!("{} MiB read, {speed} MiB/s", mib(read)) };
+    let done = read.min(size);
+    let of =
+        |whole: u64| u64::try_from(u128::from(done) * u128::from(whole) / u128::from(size)).unwrap_or(whole);
+    let full = of(WIDTH);
+    let signs: String = (0..WIDTH).map(|n| if n < full { '#' } else { '·' }).collect();
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "for people"
+    )]
+    let left = ((size - done) as f64 / rate.max(1.0)).ceil() as u64;
+    format!("[{signs}] {} %, {} of {} MiB, {speed} MiB/s, {left} s left", of(100), mib(done), mib(size))
+}
 
 /// Counts what is read, and shows it where somebody is watching.
 struct Watched<R> {
@@ -75,13 +109,12 @@ impl<R: Read> Read for Watched<R> {
         const STEP: u64 = 16 << 20;
         let n = self.inner.read(buf)?;
         self.read += n as u64;
-        if let Some(Bar(shown)) = &mut self.bar
-            && self.read >= *shown + STEP
+        if let Some(shown) = &mut self.bar
+            && self.read >= shown.shown + STEP
         {
-            *shown = self.read;
-            let part =
-                self.size.filter(|s| *s > 0).map(|s| format!(" ({} %)", self.read.saturating_mul(100) / s));
-            output::stderr(&format!("\r\x1b[K{} MiB read{}", self.read >> 20, part.unwrap_or_default()));
+            shown.shown = self.read;
+            let text = bar(self.read, self.size, shown.began.elapsed().as_secs_f64());
+            output::stderr(&format!("\r\x1b[K{text}"));
         }
         Ok(n)
     }
@@ -357,5 +390,24 @@ impl Judged<'_> {
             None => address,
         };
         format!("{} → {}", one(id.from, with(from, port)), one(id.to, with(to, to_port)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_says_how_far_and_how_long() {
+        let gib = 1u64 << 30;
+        assert_eq!(
+            bar(3 * gib, Some(10 * gib), 6.0),
+            "[######··············] 30 %, 3072 of 10240 MiB, 512 MiB/s, 14 s left"
+        );
+        assert_eq!(bar(gib, None, 2.0), "1024 MiB read, 512 MiB/s");
+        // A file that has grown since is not read to more than its end.
+        assert!(bar(2 * gib, Some(gib), 1.0).starts_with("[####################] 100 %, 1024 of 1024 MiB"));
+        assert_eq!(bar(0, Some(0), 0.0), "0 MiB read, 0 MiB/s");
+        assert!(bar(u64::MAX, Some(u64::MAX), 1.0).starts_with("[####################] 100 %"));
     }
 }
