@@ -63,7 +63,7 @@ fn what_is_added_is_shown_checked_and_written() {
         "ADD CiliumNetworkPolicy shop/a ingress",
         "shop/back → shop/web on TCP 8080 at most 1 workload pair on 1 port; all of it seen",
         "+ - matchLabels: + app: back",
-        "none of the 1 chosen flow is denied",
+        "1 of 1 chosen flow passes",
         "they open exactly this: shop/back → shop/web on TCP 8080",
     ]);
     // Nothing is written unless that is asked for.
@@ -409,4 +409,42 @@ fn an_entry_grows_by_peers_or_by_ports_and_never_by_both() {
     json_of(&s, &["--write"]);
     let a = fs::read_to_string(s.path("head/a.yaml")).unwrap();
     assert!(a.ends_with("            - port: \"8080\"\n              protocol: TCP\n            - port: \"9090\"\n              protocol: TCP\n"), "{a}");
+}
+
+#[test]
+fn a_policy_without_a_spec_is_left_as_it_is() {
+    let s = scene();
+    s.write(
+        "head/a.yaml",
+        "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: all\n  namespace: shop\n",
+    );
+    let run = s.run(&with(&["suggest", "f", "--write"], &[]));
+    assert!(run.code < 2, "{} {}", run.out, run.err);
+    if run.out.contains("kept by additions") {
+        s.run(&with(&["simulate", "f"], &[])).ends(0);
+    }
+}
+
+#[test]
+fn long_lists_are_cut_on_a_terminal_and_whole_in_a_patch() {
+    let s = Sandbox::new();
+    let names: Vec<String> = (0..60).map(|n| format!("app{n}")).collect();
+    let refs: Vec<&str> = names.iter().map(String::as_str).collect();
+    s.write("c.yaml", cluster(&refs)).write("base/none.yaml", "");
+    let mut text = String::new();
+    for (n, name) in (0u16..).zip(&names) {
+        s.write(&format!("head/{name}.yaml"), policy(name, name, "front"));
+        text += &record(&shop(&names[(usize::from(n) + 1) % names.len()]), &shop(name), 9, n);
+    }
+    s.write("f", text);
+    let run = s.run(&with(&["suggest", "f"], &[])).ends(0);
+    run.says(&[
+        "60 flows are kept by additions in 60 files",
+        "and 40 more additions (--verbose shows all)",
+        "more lines of 60 files",
+    ]);
+    let whole = s.run(&with(&["suggest", "f", "--verbose"], &[])).ends(0);
+    assert_eq!(whole.out.matches("diff --git").count(), 60);
+    let patch = s.run(&with(&["suggest", "f", "--format", "patch"], &[])).ends(0);
+    assert_eq!(patch.out.matches("diff --git").count(), 60);
 }

@@ -56,7 +56,8 @@ pub(crate) fn list<'a>(task: &Task<'a>, cells: &Cells<'_, '_>) -> Vec<Host<'a>> 
                 let pods = p.rules.iter().filter(|r| matches!(r.subject, Subject::Endpoints(_)));
                 pods.map(|r| (r.span, dialect)).collect()
             }
-            Body::Network(p) => vec![(p.span, Dialect::Kubernetes)],
+            // One without a spec has no place for a list.
+            Body::Network(p) if p.span != object.span => vec![(p.span, Dialect::Kubernetes)],
             _ => Vec::new(),
         };
         for (rule, dialect) in rules {

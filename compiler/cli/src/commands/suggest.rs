@@ -146,9 +146,13 @@ pub(crate) fn run(args: &SuggestArgs, global: &Global) -> Result<Exit, Failure> 
     let (opens, told) = review_with(head.input(&options), after, &chosen.asks);
     let still = |at: &usize| told.get(*at).is_some_and(|t| t.head == Verdict::Denied);
     // Requests are held to the rules as they are now.
-    let (_, now) = review_with(base.input(&options), after, judged.asks());
-    let refused_now = judged.refused(&now, [of_base, (&patched.policies, &head.cluster)], &options);
-    let still_refused = chosen::requests(&judged, &refused_now, &filter);
+    let still_refused = if chosen.refused == 0 {
+        (0, String::new())
+    } else {
+        let (_, now) = review_with(base.input(&options), after, judged.asks());
+        let refused_now = judged.refused(&now, [of_base, (&patched.policies, &head.cluster)], &options);
+        chosen::requests(&judged, &refused_now, &filter)
+    };
     let kept = Kept::of(&chosen, &found, &(0..chosen.wanted.len()).filter(still).collect::<Vec<_>>());
     progress(global, "");
     let denied = !kept.left.is_empty() || still_refused.0 > 0 || !blocking.is_empty();
@@ -178,6 +182,7 @@ pub(crate) fn run(args: &SuggestArgs, global: &Global) -> Result<Exit, Failure> 
         blocking: &blocking,
         notes,
         written: args.write,
+        verbose: global.verbose,
         still_refused,
         sources: &sources,
     };

@@ -16,6 +16,10 @@ use std::fmt::Write as _;
 const NAMED: usize = 6;
 /// Groups of flows that are listed.
 const GROUPS: usize = 20;
+/// Additions that are listed.
+const ADDITIONS: usize = 20;
+/// Lines of the patch that are shown on a terminal.
+const PATCH_LINES: usize = 400;
 
 /// What became of the chosen flows.
 pub(super) struct Kept {
@@ -50,6 +54,7 @@ impl Kept {
                 None => left.push(Left { why, pairs: vec![pair] }),
             }
         }
+        left.sort_by_key(|l| std::cmp::Reverse(l.pairs.iter().map(|(_, _, _, n)| n).sum::<u64>()));
         Self { flows: chosen.flows().saturating_sub(lost), left }
     }
 }
@@ -68,6 +73,8 @@ pub(super) struct Report<'a> {
     pub(super) blocking: &'a [Diagnostic],
     pub(super) notes: Vec<String>,
     pub(super) written: bool,
+    /// Everything is listed, however long it is.
+    pub(super) verbose: bool,
     /// Requests that stay refused, and one of them.
     pub(super) still_refused: (u64, String),
     pub(super) sources: &'a SourceMap,
@@ -101,7 +108,8 @@ impl Report<'_> {
         let mut out = String::new();
         self.headline(&mut out);
         self.left(&mut out);
-        for addition in &self.found.additions {
+        let most = if self.verbose { usize::MAX } else { ADDITIONS };
+        for addition in self.found.additions.iter().take(most) {
             let how = if addition.is_new { "NEW" } else { "ADD" };
             let _ = writeln!(out, "\n{how} {} {}", addition.policy, addition.direction);
             for said in &addition.said {
@@ -111,9 +119,13 @@ impl Report<'_> {
                 say_requests(&mut out, addition.direction, r);
             }
         }
+        let more = self.found.additions.len().saturating_sub(most);
+        if more > 0 {
+            let _ = writeln!(out, "\nand {more} more additions (--verbose shows all)");
+        }
         if !self.changes.is_empty() {
             out.push('\n');
-            out.push_str(&self.patch());
+            self.excerpt(&mut out);
             self.checked(&mut out);
         }
         for d in self.blocking {
@@ -182,7 +194,8 @@ impl Report<'_> {
 
     /// Flows that stay denied: first, since they are what is left to do.
     fn left(&self, out: &mut String) {
-        for left in &self.kept.left {
+        let most = if self.verbose { usize::MAX } else { NAMED };
+        for left in self.kept.left.iter().take(most) {
             let flows = left.pairs.iter().map(|(_, _, _, n)| n).sum();
             let _ = writeln!(out, "\nNOT KEPT {}", count(flows, "flow stays denied", "flows stay denied"));
             for (from, to, port, n) in left.pairs.iter().take(NAMED) {
@@ -223,16 +236,41 @@ impl Report<'_> {
                 }
             }
         }
+        let more = self.kept.left.len().saturating_sub(most);
+        if more > 0 {
+            let _ = writeln!(out, "\nNOT KEPT for {more} more reasons (--verbose shows all)");
+        }
+    }
+
+    /// The patch, or as much of it as somebody reads on a terminal.
+    fn excerpt(&self, out: &mut String) {
+        let patch = self.patch();
+        let lines = patch.lines().count();
+        if self.verbose || lines <= PATCH_LINES {
+            out.push_str(&patch);
+            return;
+        }
+        for line in patch.lines().take(PATCH_LINES) {
+            out.push_str(line);
+            out.push('\n');
+        }
+        let _ = writeln!(
+            out,
+            "… {} more lines of {} files (--format patch writes all of it)",
+            grouped((lines - PATCH_LINES) as u128),
+            self.changes.len()
+        );
     }
 
     /// What the compiler says of the additions.
     fn checked(&self, out: &mut String) {
-        let left: u64 = self.kept.left.iter().flat_map(|l| &l.pairs).map(|(_, _, _, n)| n).sum();
-        let denied = if left == 0 { "none".to_owned() } else { grouped(u128::from(left)) };
+        let (kept, all) = (self.kept.flows, self.chosen.flows());
         let _ = writeln!(
             out,
-            "\nchecked with the additions in place: {denied} of the {} denied",
-            count(self.chosen.flows(), "chosen flow is", "chosen flows is")
+            "\nchecked with the additions in place: {} of {} {}",
+            grouped(u128::from(kept)),
+            count(all, "chosen flow", "chosen flows"),
+            if kept == 1 { "passes" } else { "pass" },
         );
         let opens: Vec<_> = self.opens.findings.iter().filter(|f| f.kind == FindingKind::Allowed).collect();
         if self.opens.findings.is_empty() {
