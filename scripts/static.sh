@@ -11,7 +11,7 @@ folder=$profile
 [ "$profile" = dev ] && folder=debug
 
 command -v musl-gcc >/dev/null || { echo "musl-gcc is missing: apt-get install musl-tools" >&2; exit 1; }
-rustup target add "$target" 2>/dev/null
+rustup target add "$target" >/dev/null 2>&1 || { echo "static.sh: rustup cannot add $target" >&2; exit 1; }
 # The linker would put the paths of this machine into the programs.
 cargo=${CARGO_HOME:-$HOME/.cargo}
 export RUSTFLAGS="${RUSTFLAGS:-} --remap-path-prefix=$PWD=/portcullis --remap-path-prefix=$cargo=/cargo"

@@ -10,6 +10,8 @@ mod support;
 use serde_json::{Value, json};
 use server::Server;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use support::agent::Agent;
 
@@ -151,6 +153,36 @@ fn what_denies_nothing_that_passed_goes_on_and_what_is_taken_back_waits_no_more(
     let v = agent.wait("nothing is held", |v| v["waits"].is_null() && v["givenPolicySet"] == v["policySet"]);
     assert_eq!(v["healthy"], true, "{v}");
     assert!(agent.reaches("api", to));
+}
+
+#[test]
+fn a_machine_that_starts_anew_keeps_what_waits_waiting() {
+    let Some(mut agent) = Agent::new("reboot", &["web", "db"]) else { return };
+    agent.configure("guard: {canary: canary}\n");
+    agent.policy("db.yaml", &open());
+    agent.start();
+    let first = agent.generation(1)["policySet"].clone();
+    let _servers = agent.serve("db", 5432);
+    agent.kill();
+    // The kernel forgets everything, and the state folder stays; the policies change meanwhile.
+    let config = agent.config();
+    let mut stays = agent
+        .agent(&["detach", "--stay", "--config", config.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(stays.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("detached from 2 interfaces"), "{line}");
+    assert!(stays.try_wait().unwrap().is_none(), "it waits");
+    Command::new("kill").arg(stays.id().to_string()).status().unwrap();
+    assert!(stays.wait().unwrap().success());
+    agent.policy("db.yaml", DB);
+    agent.start();
+    let v = agent.wait("a generation that is no earlier one", |v| v["generation"] == 2);
+    assert_eq!(v["policySet"], first, "{v}");
+    assert_eq!(v["waits"]["policySet"], v["givenPolicySet"]);
+    assert!(agent.reaches("web", agent.at("db", 5432)));
 }
 
 #[test]

@@ -257,7 +257,7 @@ mod tests {
         orders.approve("99");
         assert_eq!(orders.approved.len(), KEPT);
         assert_eq!(orders.approved.last().map(String::as_str), Some("99"));
-        let text = serde_json::to_value(&Orders::default()).unwrap();
+        let text = serde_json::to_value(Orders::default()).unwrap();
         assert_eq!(text, json!({}));
     }
 }

@@ -1,6 +1,7 @@
 //! What an agent tells the cluster: one object of its own, and events beside policies.
 //!
-//! A node writes when what it has to say changes, and not more often than its pace; changes in between are one. All
+//! A node writes when what it has to say changes, and not more often than its pace; changes in between are one. A new
+//! generation with nothing else to say waits longer: with every pod that starts anywhere all nodes may have one. All
 //! nodes of a cluster learn of a change at once, so each waits a part of the pace that chance decides. Events have names
 //! made from what they say: of many nodes with the same to say the first one makes the event.
 
@@ -28,6 +29,8 @@ const LONGEST_NOTE: usize = 1024;
 pub struct Pace {
     /// Between two writes of a node's object.
     pub status: Duration,
+    /// The same where nothing is new but the generation: pods come and go all day.
+    pub calm: Duration,
     /// Between two events.
     pub events: Duration,
     /// An event that is still true is told again after this, since API servers forget events.
@@ -40,6 +43,7 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             status: Duration::from_secs(20),
+            calm: Duration::from_mins(5),
             events: Duration::from_secs(2),
             again: Duration::from_mins(50),
             refused: Duration::from_mins(5),
@@ -166,6 +170,7 @@ impl Teller {
         let mut written = Value::Null;
         let mut backoff = Backoff::new();
         let mut next = Instant::now() + spread(self.pace.status) / 4;
+        let mut calm = next;
         let mut again = Instant::now() + self.pace.again;
         loop {
             tokio::select! {
@@ -174,6 +179,9 @@ impl Teller {
             }
             again = Instant::now() + self.pace.again;
             sleep_until(next).await;
+            if !self.wait_while_calm(&written, calm).await {
+                return;
+            }
             loop {
                 let said = self.said.borrow_and_update().clone();
                 if said.status == Value::Null {
@@ -183,6 +191,7 @@ impl Teller {
                 if said.status != written {
                     done = self.write(&said.status).await;
                     next = Instant::now() + spread(self.pace.status);
+                    calm = Instant::now() + spread(self.pace.calm);
                 }
                 if done.is_ok() {
                     written = said.status;
@@ -199,6 +208,26 @@ impl Teller {
                     break;
                 };
                 sleep(wait).await;
+            }
+        }
+    }
+
+    /// Waits while nothing is new but the generation, and no longer than until a time. False once nobody says
+    /// anything any more.
+    async fn wait_while_calm(&mut self, written: &Value, until: Instant) -> bool {
+        let written = weight(written);
+        loop {
+            let calm = {
+                let said = self.said.borrow_and_update();
+                let told = said.notices.iter().all(|n| self.told.contains_key(&event_name(n)));
+                told && weight(&said.status) == written
+            };
+            if !calm {
+                return true;
+            }
+            tokio::select! {
+                changed = self.said.changed() => if changed.is_err() { return false },
+                () = sleep_until(until) => return true,
             }
         }
     }
@@ -302,6 +331,23 @@ impl Teller {
             Err(e) => Err(e),
         }
     }
+}
+
+/// What of a status is worth a write of its own.
+fn weight(status: &Value) -> Value {
+    let mut out = status.clone();
+    if let Some(map) = out.as_object_mut() {
+        for light in ["generation", "since", "source"] {
+            map.remove(light);
+        }
+        let policies = map.get_mut("policies").and_then(Value::as_array_mut);
+        for policy in policies.into_iter().flatten().filter_map(Value::as_object_mut) {
+            // Whether it is enforced, and not in which.
+            let is = policy.get("enforcedGeneration").is_some_and(Value::is_u64);
+            policy.insert("enforcedGeneration".into(), is.into());
+        }
+    }
+    out
 }
 
 /// An object's uid, by listing: the right to read single objects is not asked for.

@@ -17,8 +17,9 @@ use tokio::time::{Instant, sleep};
 const LONG: Duration = Duration::from_secs(40);
 const FAST: Pace = Pace {
     status: Duration::from_millis(40),
+    calm: Duration::from_millis(40),
     events: Duration::from_millis(10),
-    again: Duration::from_secs(3600),
+    again: Duration::from_hours(1),
     refused: Duration::from_millis(200),
 };
 
@@ -80,6 +81,7 @@ async fn a_node_tells_what_changes_and_only_that() {
     }
     for n in 2..=100 {
         publisher.say(said(n, &[notice("it is wrong")]));
+        sleep(Duration::from_millis(1)).await;
     }
     until("the last", || generation(&server) == Some(100)).await;
     let writes = server.writes();
@@ -93,11 +95,35 @@ async fn a_node_tells_what_changes_and_only_that() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_generation_with_nothing_else_to_say_waits_and_anything_else_does_not() {
+    let server = filled();
+    let pace = Pace { calm: Duration::from_hours(1), ..FAST };
+    let publisher = Publisher::start(&client(&server).await, "one", pace);
+    let say = |n: u64, held: bool| {
+        let policies = json!([{"name": "p", "enforcedGeneration": n}]);
+        let status = json!({"generation": n, "since": n.to_string(), "held": held, "policies": policies});
+        publisher.say(Said { status, notices: Vec::new() });
+    };
+    say(1, false);
+    until("the first", || generation(&server) == Some(1)).await;
+    for n in 2..50 {
+        say(n, false);
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(generation(&server), Some(1));
+    say(50, true);
+    until("something new", || generation(&server) == Some(50)).await;
+    assert_eq!(server.writes().len(), 2, "{:?}", server.writes());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_nodes_make_one_event() {
     let server = filled();
     let client = client(&server).await;
     let all: Vec<Publisher> = (0..20).map(|n| Publisher::start(&client, &format!("n{n}"), FAST)).collect();
-    all.iter().for_each(|p| p.say(said(1, &[notice("it is wrong")])));
+    for publisher in &all {
+        publisher.say(said(1, &[notice("it is wrong")]));
+    }
     until("all have told", || server.writes().iter().filter(|w| w.1.contains("/events")).count() == 20).await;
     assert_eq!(server.objects("Event").len(), 1);
     assert_eq!(server.objects("NodeStatus").len(), 20);

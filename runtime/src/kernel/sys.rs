@@ -46,7 +46,7 @@ mod command {
 }
 
 /// `f_type` of a bpf file system.
-const BPF_FS_MAGIC: libc::__fsword_t = 0xcafe_4a11;
+const BPF_FS_MAGIC: i128 = 0xcafe_4a11;
 
 /// What a new map is to be.
 #[derive(Clone, Copy, Debug)]
@@ -440,5 +440,6 @@ pub(crate) fn is_bpffs(at: &Path) -> io::Result<bool> {
     if done < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(stat.f_type == BPF_FS_MAGIC)
+    // Its type is another one with each libc.
+    Ok(i128::from(stat.f_type) == BPF_FS_MAGIC)
 }
