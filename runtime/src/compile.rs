@@ -1,25 +1,28 @@
 //! Texts to a generation: parsed, compiled, compared with the interpreter, and numbered for this node.
 
-use crate::config::Config;
+use crate::config::{Config, EndpointConfig};
 use crate::inputs::{Library, NamedText, Texts, blocking, pod_text};
 use crate::kernel::KernelError;
+use crate::live::{Live, PodName};
+use crate::local::Local;
 use crate::numbers::{Assigned, IdentityDigest, OutOfNumbers, Registry};
 use crate::place::place;
 use fixedbitset::FixedBitSet;
 use ipnet::IpNet;
-use portcullis_diag::{FileId, ObjectRef, SourceMap};
+use portcullis_diag::{Diagnostic, FileId, ObjectRef, SourceMap};
 use portcullis_front::Parsed;
 use portcullis_front::ast::Object;
-use portcullis_ir::cluster::Facts;
+use portcullis_ir::cluster::{Facts, NamedPort};
 use portcullis_ir::lower::is_policy;
 use portcullis_ir::peer::PeerTerm;
-use portcullis_ir::{AuthMode, Cluster, Options, Peers, PolicySet, Reserved, Subject};
+use portcullis_ir::{AuthMode, Cluster, LabelSet, Options, Peers, PolicySet, Reserved, Subject};
 use portcullis_sema::Side;
-use portcullis_sema::universe::{NodeKind, Universe};
+use portcullis_sema::universe::{NodeId, NodeKind, Universe};
 use portcullis_services::Services;
 use portcullis_tables::staged::Numbers;
 use portcullis_tables::{Audit, Cause, Compiler};
 use sha2::{Digest as _, Sha256};
+use smol_str::SmolStr;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -61,6 +64,17 @@ pub struct Broken {
     pub message: String,
 }
 
+impl Broken {
+    /// What a finding says.
+    pub fn of(d: &Diagnostic, sources: &SourceMap) -> Self {
+        Self {
+            object: d.object.clone(),
+            place: d.span().map(|s| place(sources, s)).unwrap_or_default(),
+            message: format!("{} ({})", d.message, d.code),
+        }
+    }
+}
+
 impl std::fmt::Display for Broken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // A field does not say whose it is.
@@ -91,8 +105,16 @@ pub struct Candidate {
     pub numbers: Numbers,
     /// Prefixes and their identities.
     pub prefixes: Vec<(IpNet, u32)>,
-    /// Exact addresses of pods: identity, and which endpoint of the configuration it is.
-    pub pods: BTreeMap<IpAddr, (u32, Option<usize>)>,
+    /// Exact addresses of pods, and who claims them.
+    pub claims: Claims,
+    /// Addresses of nodes and of the API server, as a followed cluster has them, and their identities.
+    pub nodes: BTreeMap<IpAddr, u32>,
+    /// Numbers of pods are below this.
+    pub room: u32,
+    /// How many images its maker had been asked for.
+    pub made: u64,
+    /// The numbers of pods' identities by what they stand for.
+    pub known: BTreeMap<IdentityDigest, u32>,
     /// What each identity is, for people.
     pub names: BTreeMap<u32, String>,
     /// What the causes of verdict words stand for.
@@ -104,7 +126,92 @@ pub struct Candidate {
     /// The texts it was made of, for going back to it.
     pub texts: Vec<NamedText>,
     /// What the cluster says of services; `None` where they are not translated.
-    pub services: Option<Services>,
+    pub services: Option<Rc<Services>>,
+}
+
+/// A pod that says it has an address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Claim {
+    /// Of several with one address the best has it: one of the configuration, then one of this node, then one
+    /// that is not being stopped.
+    pub rank: Rank,
+    /// Namespace and name; among equals the last.
+    pub pod: (SmolStr, SmolStr),
+    /// Its identity's number.
+    pub identity: u32,
+    /// Which pod of this node it is.
+    pub at: Option<usize>,
+}
+
+/// How good a claim is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Rank {
+    Stopping,
+    Elsewhere,
+    Here,
+    Given,
+}
+
+/// Who claims which address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    by_address: BTreeMap<IpAddr, Vec<Claim>>,
+    of_pod: BTreeMap<(SmolStr, SmolStr), Vec<IpAddr>>,
+}
+
+impl Claims {
+    /// Adds a claim.
+    pub fn add(&mut self, ip: IpAddr, claim: Claim) {
+        self.of_pod.entry(claim.pod.clone()).or_default().push(ip);
+        self.by_address.entry(ip).or_default().push(claim);
+    }
+
+    /// What a pod claims.
+    pub fn of(&self, pod: &PodName) -> &[IpAddr] {
+        self.of_pod.get(&(SmolStr::from(&pod.0), SmolStr::from(&pod.1))).map_or(&[], Vec::as_slice)
+    }
+
+    /// Takes back everything that a pod claims, and says what that was.
+    pub fn remove(&mut self, pod: &PodName) -> Vec<IpAddr> {
+        let name = (SmolStr::from(&pod.0), SmolStr::from(&pod.1));
+        let ips = self.of_pod.remove(&name).unwrap_or_default();
+        for ip in &ips {
+            if let Some(all) = self.by_address.get_mut(ip) {
+                all.retain(|c| c.pod != name);
+                if all.is_empty() {
+                    self.by_address.remove(ip);
+                }
+            }
+        }
+        ips
+    }
+
+    /// Who has an address.
+    pub fn holder(&self, ip: IpAddr) -> Option<&Claim> {
+        self.by_address.get(&ip)?.iter().max()
+    }
+
+    /// Whether a pod of this node claims an address.
+    pub fn is_local(&self, ip: IpAddr) -> bool {
+        self.by_address.get(&ip).is_some_and(|all| all.iter().any(|c| c.at.is_some()))
+    }
+
+    /// Every address and who has it.
+    pub fn holders(&self) -> impl Iterator<Item = (IpAddr, &Claim)> {
+        self.by_address.iter().filter_map(|(ip, all)| Some((*ip, all.iter().max()?)))
+    }
+}
+
+/// What generations are made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'i> {
+    /// Files, and all policies.
+    pub texts: &'i Texts,
+    /// What an API server has beside policies.
+    pub live: Option<&'i Live>,
+    /// The pods of this node.
+    pub locals: &'i [Local],
 }
 
 /// Policy files, each with whether it has changed, and cluster files.
@@ -118,7 +225,14 @@ pub const AUDIT: &str = "policy.portcullis.dev/audit";
 pub struct Maker {
     compiler: Compiler,
     library: Library,
-    cluster: Option<[u8; 32]>,
+    /// The policies of the last image.
+    linked: Option<PolicySet>,
+    /// How many images were asked for.
+    made: u64,
+    /// What the cluster was made of: a digest of files and given pods, and how far the API server was.
+    cluster: Option<([u8; 32], Option<u64>)>,
+    /// What services say, and of which state of the cluster.
+    services: Option<Rc<Services>>,
     /// Policies and the files they are from.
     policies: BTreeMap<ObjectRef, FileId>,
 }
@@ -130,31 +244,61 @@ impl Maker {
         Self {
             compiler: Compiler::new(Cluster::default(), options),
             library: Library::default(),
+            linked: None,
+            made: 0,
             cluster: None,
+            services: None,
             policies: BTreeMap::new(),
         }
     }
 
-    /// Compiles. `slots` says which endpoint of the configuration has which number on this node; `remember`
-    /// is told of every new identity number before it is used.
+    /// The settings that policies are compiled with.
+    pub fn options(&self) -> &Options {
+        self.compiler.options()
+    }
+
+    /// The cluster as it was compiled last.
+    pub fn cluster(&self) -> &Cluster {
+        self.compiler.cluster()
+    }
+
+    /// The identity of an image whose verdicts, as a peer, pods with these labels and named ports have; `None` where
+    /// there is none, and where that image, by its count, is not the last.
+    pub fn twin(&self, made: u64, labels: &LabelSet, ports: &[NamedPort]) -> Option<NodeId> {
+        if made != self.made {
+            return None;
+        }
+        self.compiler.twin(self.linked.as_ref()?, labels, ports)
+    }
+
+    /// Compiles. `slots` says which pod of this node has which number; `remember` is told of every new identity
+    /// number before it is used.
     pub fn make(
         &mut self,
         config: &Config,
-        texts: &Texts,
+        inputs: Inputs<'_>,
         slots: &[Option<usize>],
         registry: &mut Registry,
         mut remember: impl FnMut(u32, IdentityDigest) -> Result<(), KernelError>,
     ) -> Result<Candidate, Refused> {
+        let Inputs { texts, live, locals } = inputs;
         let (own, cluster) = self.parse(texts)?;
-        self.update_cluster(config, texts, &own, &cluster);
+        if self.update_cluster(config, inputs, &own, &cluster) {
+            self.services = None;
+        }
         self.update_policies(&own);
-        let services = config.services.is_some().then(|| self.services(config, &own, &cluster));
+        self.forget_files(config, texts);
+        if config.services.is_some() && self.services.is_none() {
+            self.services = Some(Rc::new(self.gather_services(config, live, &own, &cluster)));
+        }
         let audit = audit(config, &own);
         self.compiler.set_audit(audit.clone());
+        self.linked = None;
+        self.made += 1;
         let policies = self.compiler.policies();
         let sources = self.library.sources();
         let name = |c: &Cause| c.line(&policies, &sources);
-        let endpoints = find_endpoints(config, self.compiler.cluster());
+        let endpoints = find_endpoints(locals, self.compiler.cluster());
         let group =
             |u: &Universe, endpoint: Option<u32>| u.group_of.first()?.get(endpoint? as usize).copied();
         // This node's own endpoints; others are enforced where they are.
@@ -181,18 +325,28 @@ impl Maker {
                 identities: assigned.of_node.clone(),
                 identity_slots: assigned.slots,
                 endpoints: slots.iter().map(|at| at.as_ref().and_then(place)).collect(),
+                twins: Vec::new(),
             };
-            let pods = pods(config, input.cluster, u, &assigned, &endpoints);
-            Ok((numbers, pods, names(u, &assigned), assigned.prefixes))
+            let claims = claims(inputs, input.cluster, u, &assigned, &endpoints);
+            let of_group = |(id, _): (NodeId, _)| {
+                let number = assigned.of_node.get(id.index()).copied().flatten()?;
+                Some((registry.digest(number)?, number))
+            };
+            let known = u.groups().filter_map(of_group).collect();
+            Ok((numbers, claims, known, names(u, &assigned), assigned))
         });
         let (built, seen) = made.map_err(|e| Refused::Compile(e.to_string()))?;
-        let (numbers, pods, names, prefixes) = seen?;
+        let (numbers, claims, known, names, Assigned { prefixes, room, .. }) = seen?;
         let causes = portcullis_tables::Image::parse(&built.bytes)
             .map(|i| i.causes().into_iter().map(str::to_owned).collect())
             .unwrap_or_default();
-        Ok(Candidate {
+        let out = Candidate {
             numbers,
-            pods,
+            claims,
+            nodes: live.map(|_| nodes(self.compiler.cluster())).unwrap_or_default(),
+            room,
+            made: self.made,
+            known,
             names,
             prefixes,
             causes,
@@ -200,21 +354,38 @@ impl Maker {
             policies: policies.policies.len(),
             texts: texts.policies.clone(),
             image: built.bytes,
-            services,
-        })
+            services: self.services.clone(),
+        };
+        self.linked = Some(policies);
+        Ok(out)
     }
 
-    /// What every file and this node's pods say of services.
-    fn services(&mut self, config: &Config, own: &[(Rc<Parsed>, bool)], cluster: &[Rc<Parsed>]) -> Services {
-        let mut out = Services::default();
+    /// What files, the API server and this node's own pods say of services.
+    fn gather_services(
+        &mut self,
+        config: &Config,
+        live: Option<&Live>,
+        own: &[(Rc<Parsed>, bool)],
+        cluster: &[Rc<Parsed>],
+    ) -> Services {
+        let mut out = live.and_then(Live::services).cloned().unwrap_or_default();
         let files = own.iter().map(|(p, _)| p).chain(cluster);
         files.flat_map(|p| p.objects.iter()).for_each(|o| out.add(o));
         for e in &config.endpoints {
             let text: Arc<str> = Arc::from(pod_text(e, &config.node));
-            let name = format!("endpoint {}/{}.json", e.namespace, e.name);
-            self.library.parse(&name, &text).0.objects.iter().for_each(|o| out.add(o));
+            self.library.parse(&given_name(e), &text).0.objects.iter().for_each(|o| out.add(o));
         }
         out
+    }
+
+    /// Forgets files that are not there any more; nothing that was parsed from them is in use now.
+    fn forget_files(&mut self, config: &Config, texts: &Texts) {
+        let given: Vec<String> = config.endpoints.iter().map(given_name).collect();
+        let files = texts.policies.iter().chain(&texts.cluster).map(|(n, _)| n.as_str());
+        let names: BTreeSet<&str> = files.chain(given.iter().map(String::as_str)).collect();
+        if self.library.len() > names.len() {
+            self.library.retain(&names);
+        }
     }
 
     /// Parsed policies and cluster files; nothing is compiled while a file is broken.
@@ -223,46 +394,51 @@ impl Maker {
         let cluster: Vec<_> = texts.cluster.iter().map(|(n, t)| self.library.parse(n, t).0).collect();
         let said = |message: &String| Broken { object: None, place: String::new(), message: message.clone() };
         let mut broken: Vec<Broken> = texts.broken.iter().map(said).collect();
-        let sources = self.library.sources();
+        let mut sources = None;
         for parsed in own.iter().map(|(p, _)| p).chain(&cluster) {
-            broken.extend(blocking(parsed).map(|d| Broken {
-                object: d.object.clone(),
-                place: d.span().map(|s| place(&sources, s)).unwrap_or_default(),
-                message: format!("{} ({})", d.message, d.code),
-            }));
+            broken.extend(
+                blocking(parsed)
+                    .map(|d| Broken::of(d, sources.get_or_insert_with(|| self.library.sources()))),
+            );
         }
         if broken.is_empty() { Ok((own, cluster)) } else { Err(Refused::Input(broken)) }
     }
 
+    /// Takes another state of everything but policies; whether it is another.
     fn update_cluster(
         &mut self,
         config: &Config,
-        texts: &Texts,
+        inputs: Inputs<'_>,
         own: &[(Rc<Parsed>, bool)],
         cluster: &[Rc<Parsed>],
-    ) {
+    ) -> bool {
         let pods: Vec<Arc<str>> =
             config.endpoints.iter().map(|e| Arc::from(pod_text(e, &config.node))).collect();
         let mut hash = Sha256::new();
-        for text in texts.cluster.iter().map(|(_, t)| t).chain(&pods) {
+        for text in inputs.texts.cluster.iter().map(|(_, t)| t).chain(&pods) {
             hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_le_bytes());
             hash.update(text.as_bytes());
         }
         // Objects beside the policies, of which only their files' changing is known.
         let beside = own.iter().any(|(p, changed)| *changed && p.objects.iter().any(|o| !is_policy(o)));
-        let digest: [u8; 32] = hash.finalize().into();
-        if self.cluster == Some(digest) && !beside {
-            return;
+        let state = (hash.finalize().into(), inputs.live.map(Live::revision));
+        if self.cluster == Some(state) && !beside {
+            return false;
         }
-        let mut facts = Facts::default();
-        let files = own.iter().map(|(p, _)| p).chain(cluster);
-        files.flat_map(|p| p.objects.iter()).filter(|o| !is_policy(o)).for_each(|o| facts.add(o));
+        let (mut files, mut given) = (Facts::default(), Facts::default());
+        let all = own.iter().map(|(p, _)| p).chain(cluster);
+        all.flat_map(|p| p.objects.iter()).filter(|o| !is_policy(o)).for_each(|o| files.add(o));
         for (e, text) in config.endpoints.iter().zip(&pods) {
-            let (parsed, _) = self.library.parse(&format!("endpoint {}/{}.json", e.namespace, e.name), text);
-            parsed.objects.iter().for_each(|o| facts.add(o));
+            let (parsed, _) = self.library.parse(&given_name(e), text);
+            parsed.objects.iter().for_each(|o| given.add(o));
         }
-        self.compiler.set_cluster(Cluster::from_facts(&[&facts], self.compiler.options()));
-        self.cluster = Some(digest);
+        // What is said later counts: this node's own pods win.
+        let mut layers = vec![&files];
+        layers.extend(inputs.live.map(|l| l.facts().facts()));
+        layers.push(&given);
+        self.compiler.set_cluster(Cluster::from_facts(&layers, self.compiler.options()));
+        self.cluster = Some(state);
+        true
     }
 
     fn update_policies(&mut self, own: &[(Rc<Parsed>, bool)]) {
@@ -296,40 +472,58 @@ fn audit(config: &Config, own: &[(Rc<Parsed>, bool)]) -> Audit {
     }
 }
 
-/// The cluster's endpoint of each endpoint of the configuration.
-fn find_endpoints(config: &Config, cluster: &Cluster) -> Vec<Option<u32>> {
-    let by_name: BTreeMap<(&str, &str), u32> =
-        cluster.endpoints().map(|(id, e)| ((e.namespace.as_str(), e.name.as_str()), id.0)).collect();
-    let find = |namespace: &str, name: &str| by_name.get(&(namespace, name)).copied();
-    config.endpoints.iter().map(|e| find(&e.namespace, &e.name)).collect()
+/// The name that a pod of the configuration has as a text.
+fn given_name(e: &EndpointConfig) -> String {
+    format!("endpoint {}/{}.json", e.namespace, e.name)
 }
 
-fn pods(
-    config: &Config,
+/// The cluster's endpoint of each pod of this node.
+fn find_endpoints(locals: &[Local], cluster: &Cluster) -> Vec<Option<u32>> {
+    // Endpoints are in order of namespace and name, but for those without a pod at the end.
+    let by_name: BTreeMap<(&str, &str), u32> =
+        cluster.endpoints().map(|(id, e)| ((e.namespace.as_str(), e.name.as_str()), id.0)).collect();
+    let find = |l: &Local| by_name.get(&(l.namespace.as_str(), l.name.as_str())).copied();
+    locals.iter().map(find).collect()
+}
+
+/// The cluster's nodes, and its API server: where the service `kubernetes` ends.
+fn nodes(cluster: &Cluster) -> BTreeMap<IpAddr, u32> {
+    let mut out: BTreeMap<IpAddr, u32> =
+        cluster.node_ips.iter().map(|ip| (*ip, Reserved::RemoteNode as u32)).collect();
+    let servers = cluster.services.iter().filter(|s| s.namespace == "default" && s.name == "kubernetes");
+    out.extend(servers.flat_map(|s| &s.addresses).map(|ip| (*ip, Reserved::KubeApiserver as u32)));
+    out
+}
+
+fn claims(
+    inputs: Inputs<'_>,
     cluster: &Cluster,
     universe: &Universe,
     assigned: &Assigned,
     own: &[Option<u32>],
-) -> BTreeMap<IpAddr, (u32, Option<usize>)> {
-    let mut out = BTreeMap::new();
+) -> Claims {
+    let mut out = Claims::default();
+    let stopping = inputs.live.map(Live::terminating).unwrap_or_default();
+    let at: BTreeMap<u32, usize> =
+        own.iter().enumerate().filter_map(|(at, id)| id.map(|id| (id, at))).collect();
     for (id, e) in cluster.endpoints() {
         let group = universe.group_of.first().and_then(|g| g.get(id.0 as usize)).copied();
         let Some(number) = group.and_then(|g| assigned.of_node.get(g as usize).copied().flatten()) else {
             continue;
         };
-        let at = own.iter().position(|o| *o == Some(id.0));
-        for ip in &e.ips {
-            out.insert(*ip, (number, at));
-        }
-    }
-    // This node's own pods win over what a file says of their addresses.
-    for (at, (e, id)) in config.endpoints.iter().zip(own).enumerate() {
-        let group = id.and_then(|id| universe.group_of.first()?.get(id as usize).copied());
-        let Some(number) = group.and_then(|g| assigned.of_node.get(g as usize).copied().flatten()) else {
-            continue;
+        let at = at.get(&id.0).copied();
+        let local = at.and_then(|at| inputs.locals.get(at));
+        let rank = match local {
+            Some(l) if l.given => Rank::Given,
+            Some(l) if !l.terminating => Rank::Here,
+            None if !stopping.contains(&(e.namespace.to_string(), e.name.to_string())) => Rank::Elsewhere,
+            _ => Rank::Stopping,
         };
-        for ip in &e.addresses {
-            out.insert(*ip, (number, Some(at)));
+        // What this node knows of its own pods' addresses is the newest.
+        let ips = local.map_or(&*e.ips, |l| &l.addresses);
+        for ip in ips {
+            let pod = (e.namespace.clone(), e.name.clone());
+            out.add(*ip, Claim { rank, pod, identity: number, at });
         }
     }
     out

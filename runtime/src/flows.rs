@@ -343,7 +343,7 @@ impl Flows {
         words.addresses.clear();
         let config = node.config();
         for p in node.present() {
-            let own = config.endpoints.iter().find(|e| e.full_name() == p.name);
+            let own = node.locals().iter().find(|e| e.full_name() == p.name);
             let (namespace, name) = p.name.split_once('/').unwrap_or(("", &p.name));
             let mut labels: Vec<String> =
                 own.into_iter().flat_map(|e| &e.labels).map(|(k, v)| format!("k8s:{k}={v}")).collect();

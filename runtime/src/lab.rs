@@ -18,6 +18,9 @@ pub const GATEWAY: &str = "169.254.1.1";
 /// The same for IPv6.
 pub const GATEWAY6: &str = "fe80::1";
 
+/// The bridge of a lab that has one.
+const BRIDGE: &str = "cni0";
+
 /// A pod of a lab.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabPod {
@@ -35,6 +38,7 @@ pub struct Lab {
     prefix: String,
     pods: Vec<LabPod>,
     keep: bool,
+    bridged: bool,
 }
 
 fn command(program: &str, args: &[&str]) -> io::Result<()> {
@@ -57,6 +61,15 @@ fn ip(args: &str) -> io::Result<()> {
 impl Lab {
     /// Makes a node and pods. `prefix` names the namespaces; ones of that name from an earlier run go away.
     pub fn new(prefix: &str, names: &[&str]) -> io::Result<Self> {
+        Self::of(prefix, names, false)
+    }
+
+    /// The same with the pods at the ports of one bridge, as flannel and others have it.
+    pub fn bridged(prefix: &str, names: &[&str]) -> io::Result<Self> {
+        Self::of(prefix, names, true)
+    }
+
+    fn of(prefix: &str, names: &[&str], bridged: bool) -> io::Result<Self> {
         let pods = (2u8..)
             .zip(names)
             .map(|(n, name)| LabPod {
@@ -65,15 +78,26 @@ impl Lab {
                 v6: IpAddr::from([0xfd77, 0, 0, 0, 0, 0, 0, u16::from(n)]),
             })
             .collect();
-        Self::with(prefix, pods)
+        Self::made(prefix, pods, bridged)
     }
 
     /// The same with pods of given addresses.
     pub fn with(prefix: &str, pods: Vec<LabPod>) -> io::Result<Self> {
-        let lab = Self { prefix: prefix.to_owned(), pods, keep: false };
+        Self::made(prefix, pods, false)
+    }
+
+    fn made(prefix: &str, pods: Vec<LabPod>, bridged: bool) -> io::Result<Self> {
+        let lab = Self { prefix: prefix.to_owned(), pods, keep: false, bridged };
         lab.remove();
         lab.make()?;
         Ok(lab)
+    }
+
+    /// Makes another pod.
+    pub fn add_pod(&mut self, pod: LabPod) -> io::Result<()> {
+        self.make_pod(&pod)?;
+        self.pods.push(pod);
+        Ok(())
     }
 
     /// Leaves everything there when it goes.
@@ -85,8 +109,14 @@ impl Lab {
         let node = self.node();
         ip(&format!("netns add {node}"))?;
         ip(&format!("-n {node} link set lo up"))?;
-        ip(&format!("-n {node} addr add 10.77.0.1/32 dev lo"))?;
-        ip(&format!("-n {node} addr add fd77::1/128 dev lo"))?;
+        let (at, bits) = if self.bridged { (BRIDGE, ["24", "64"]) } else { ("lo", ["32", "128"]) };
+        if self.bridged {
+            ip(&format!("-n {node} link add {BRIDGE} type bridge"))?;
+            ip(&format!("-n {node} link set {BRIDGE} up"))?;
+        }
+        let [v4, v6] = bits;
+        ip(&format!("-n {node} addr add 10.77.0.1/{v4} dev {at}"))?;
+        ip(&format!("-n {node} addr add fd77::1/{v6} dev {at} nodad"))?;
         self.inside(&node, || {
             std::fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
             std::fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1")
@@ -107,6 +137,15 @@ impl Lab {
             self.inside(n, || std::fs::write("/proc/sys/net/ipv6/conf/default/accept_dad", "0"))?;
         }
         ip(&format!("-n {node} link add {host} type veth peer name eth0 netns {ns}"))?;
+        if self.bridged {
+            ip(&format!("-n {node} link set {host} master {BRIDGE}"))?;
+            ip(&format!("-n {node} link set {host} up"))?;
+            ip(&format!("-n {ns} link set eth0 up"))?;
+            ip(&format!("-n {ns} addr add {}/24 dev eth0", pod.v4))?;
+            ip(&format!("-n {ns} addr add {}/64 dev eth0 nodad", pod.v6))?;
+            ip(&format!("-n {ns} route add default via 10.77.0.1 dev eth0"))?;
+            return ip(&format!("-n {ns} -6 route add default via fd77::1 dev eth0"));
+        }
         ip(&format!("-n {node} addr add {GATEWAY}/32 dev {host}"))?;
         ip(&format!("-n {node} addr add {GATEWAY6}/64 dev {host} nodad"))?;
         ip(&format!("-n {node} link set {host} up"))?;

@@ -3,7 +3,7 @@
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkLayerType, LinkMessage};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage};
 use netlink_packet_route::tc::{TcAttribute, TcFilterBpfOption, TcHandle, TcMessage, TcOption};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +16,8 @@ use std::thread;
 /// The groups that tell of interfaces and of addresses (`RTMGRP_LINK`, `RTMGRP_IPV4_IFADDR`,
 /// `RTMGRP_IPV6_IFADDR`).
 const GROUPS: u32 = 1 | 0x10 | 0x100;
+/// The groups that tell of neighbours and routes (`RTMGRP_NEIGH`, `RTMGRP_IPV4_ROUTE`, `RTMGRP_IPV6_ROUTE`).
+const PATHS: u32 = 4 | 0x40 | 0x400;
 
 /// One interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,19 @@ pub struct Link {
     pub peer: Option<u32>,
     /// Whether its packets have Ethernet headers.
     pub ethernet: bool,
+    /// What it can be to a pod.
+    pub kind: LinkKind,
+}
+
+/// What an interface can be to a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkKind {
+    /// The host's end of a pair (veth, netkit), the other of which a pod may have.
+    Pod,
+    /// A bridge, whose ports they may be.
+    Bridge,
+    /// Anything else.
+    Other,
 }
 
 /// Every interface of this network namespace, by name.
@@ -179,7 +194,7 @@ pub fn filter_at(place: FilterPlace) -> io::Result<Option<String>> {
     Ok(out)
 }
 
-/// Tells of changes of interfaces and addresses.
+/// Tells of changes of interfaces and addresses, or of neighbours and routes.
 #[derive(Debug)]
 pub struct Monitor {
     socket: Socket,
@@ -188,8 +203,17 @@ pub struct Monitor {
 impl Monitor {
     /// Listens from now on.
     pub fn new() -> io::Result<Self> {
+        Self::of(GROUPS)
+    }
+
+    /// The same for neighbours and routes.
+    pub fn of_paths() -> io::Result<Self> {
+        Self::of(PATHS)
+    }
+
+    fn of(groups: u32) -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind(&SocketAddr::new(0, GROUPS))?;
+        socket.bind(&SocketAddr::new(0, groups))?;
         Ok(Self { socket })
     }
 
@@ -206,18 +230,44 @@ impl Monitor {
 fn link(m: &LinkMessage) -> Option<Link> {
     let mut name = None;
     let mut peer = None;
+    let mut kind = LinkKind::Other;
     for a in &m.attributes {
         match a {
+            LinkAttribute::LinkInfo(all) => {
+                for info in all {
+                    match info {
+                        LinkInfo::Kind(InfoKind::Veth | InfoKind::Netkit) => kind = LinkKind::Pod,
+                        LinkInfo::Kind(InfoKind::Bridge) => kind = LinkKind::Bridge,
+                        _ => {}
+                    }
+                }
+            }
             LinkAttribute::IfName(n) => name = Some(n.clone()),
             LinkAttribute::Link(n) if *n != m.header.index => peer = Some(*n),
             _ => {}
         }
     }
     let ethernet = matches!(m.header.link_layer_type, LinkLayerType::Ether | LinkLayerType::Loopback);
-    Some(Link { index: m.header.index, name: name?, peer, ethernet })
+    Some(Link { index: m.header.index, name: name?, peer, ethernet, kind })
 }
 
-fn dump(what: RouteNetlinkMessage, mut each: impl FnMut(RouteNetlinkMessage)) -> io::Result<()> {
+fn dump(what: RouteNetlinkMessage, each: impl FnMut(RouteNetlinkMessage)) -> io::Result<()> {
+    dump_with(what, false, each)
+}
+
+/// The same, but for messages of forms that the library does not know: there are many kinds of routes.
+pub(crate) fn dump_what_can_be_read(
+    what: RouteNetlinkMessage,
+    each: impl FnMut(RouteNetlinkMessage),
+) -> io::Result<()> {
+    dump_with(what, true, each)
+}
+
+fn dump_with(
+    what: RouteNetlinkMessage,
+    skip: bool,
+    mut each: impl FnMut(RouteNetlinkMessage),
+) -> io::Result<()> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
@@ -232,19 +282,19 @@ fn dump(what: RouteNetlinkMessage, mut each: impl FnMut(RouteNetlinkMessage)) ->
         let (answer, _) = socket.recv_from_full()?;
         let mut rest = answer.as_slice();
         while !rest.is_empty() {
-            let message =
-                NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(io::Error::other)?;
-            let length = (message.header.length as usize).next_multiple_of(4);
-            match message.payload {
-                NetlinkPayload::Done(_) => return Ok(()),
-                NetlinkPayload::Error(e) => return Err(e.to_io()),
-                NetlinkPayload::InnerMessage(m) => each(m),
-                _ => {}
-            }
+            let length = rest.first_chunk().map_or(0, |b| u32::from_ne_bytes(*b) as usize);
             if length == 0 {
                 return Err(io::Error::other("an empty netlink message"));
             }
-            rest = rest.get(length..).unwrap_or(&[]);
+            match NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map(|m| m.payload) {
+                Ok(NetlinkPayload::Done(_)) => return Ok(()),
+                Ok(NetlinkPayload::Error(e)) => return Err(e.to_io()),
+                Ok(NetlinkPayload::InnerMessage(m)) => each(m),
+                Ok(_) => {}
+                Err(_) if skip => {}
+                Err(e) => return Err(io::Error::other(e)),
+            }
+            rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);
         }
     }
 }

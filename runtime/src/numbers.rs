@@ -6,9 +6,8 @@
 //! a generation, which numbers them behind all pods.
 
 use ipnet::IpNet;
-use portcullis_ir::Cluster;
-use portcullis_ir::IdentityId;
-use portcullis_ir::cluster::PortTableId;
+use portcullis_ir::cluster::{NamedPort, PortTableId};
+use portcullis_ir::{Cluster, IdentityId, LabelSet};
 use portcullis_sema::universe::{NodeKind, Universe};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,19 +20,26 @@ pub type IdentityDigest = [u8; 16];
 
 /// The digest of a label set and its named ports.
 pub fn digest(cluster: &Cluster, identity: IdentityId, ports: PortTableId) -> IdentityDigest {
+    let none = LabelSet::default();
+    let labels = cluster.labels(identity).unwrap_or(&none);
+    digest_of(labels, cluster.port_tables.get(ports.0).map_or(&[], Vec::as_slice))
+}
+
+/// The same of a label set and sorted named ports.
+pub fn digest_of(labels: &LabelSet, ports: &[NamedPort]) -> IdentityDigest {
     let mut hash = Sha256::new();
     let mut put = |text: &str| {
         // A length before each text: no two lists of texts run together to one.
         hash.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_le_bytes());
         hash.update(text);
     };
-    for label in cluster.labels(identity).into_iter().flat_map(|l| l.iter()) {
+    for label in labels {
         put(&label.source);
         put(&label.key);
         put(&label.value);
     }
     put("ports");
-    for (name, l4, number) in cluster.port_tables.get(ports.0).into_iter().flatten() {
+    for (name, l4, number) in ports {
         put(name);
         put(l4.name());
         put(&number.to_string());
@@ -66,6 +72,8 @@ pub struct Registry {
 pub struct Assigned {
     /// By node of the universe.
     pub of_node: Vec<Option<u32>>,
+    /// Numbers of pods are below this.
+    pub room: u32,
     /// Numbers are below this.
     pub slots: u32,
     /// Prefixes of the generation and their numbers.
@@ -94,6 +102,11 @@ impl Registry {
         self.by_digest.insert(digest, number);
         self.by_number.insert(number, digest);
         Ok((number, true))
+    }
+
+    /// What a number stands for.
+    pub fn digest(&self, number: u32) -> Option<IdentityDigest> {
+        self.by_number.get(&number).copied()
     }
 
     /// The lowest number that nobody has.
@@ -141,6 +154,7 @@ impl Registry {
         }
         let highest = self.by_number.keys().next_back().copied().unwrap_or(FIRST_POD);
         let mut next = (highest + 1 + highest / 8 + 64).next_multiple_of(64);
+        let room = next;
         let mut prefixes = Vec::new();
         for (id, node) in universe.iter() {
             let number = match node {
@@ -160,7 +174,7 @@ impl Registry {
                 *slot = Some(number);
             }
         }
-        Ok(Assigned { of_node, slots: next, prefixes })
+        Ok(Assigned { of_node, room, slots: next, prefixes })
     }
 }
 

@@ -8,7 +8,7 @@ use crate::flows::Flows;
 use crate::health::HealthServers;
 use crate::links::Monitor;
 use crate::metrics;
-use crate::node::{Node, NodeError};
+use crate::node::{Node, NodeError, Quick};
 use crate::preflight;
 use crate::report::Teller;
 use crate::status;
@@ -32,8 +32,14 @@ use tokio::time::{Instant, sleep_until};
 
 /// Changes that follow each other within this time are one.
 const QUIET: Duration = Duration::from_millis(50);
+/// The same for what an API server tells: one object at a time, as soon as it has changed.
+const QUIET_CLUSTER: Duration = Duration::from_millis(20);
+/// Pods that change within this time are taken in together.
+const TOGETHER: Duration = Duration::from_millis(5);
 /// A change waits no longer than this for others.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// How long one waits before a pod's interface is looked for again: twice as long each time, up to the second.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(15));
 /// How often one looks for events that the kernel had no room for.
 const LOOK: Duration = Duration::from_secs(1);
 /// Events that a client may be behind before it misses some.
@@ -44,6 +50,8 @@ const BEHIND: usize = 4096;
 enum Happened {
     Files,
     Links,
+    /// Routes or neighbours: they bear on pods whose interface is not known yet.
+    Paths,
     Cluster,
     Events(Vec<Event>),
     Asked(Request, mpsc::Sender<String>),
@@ -123,7 +131,9 @@ pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
     let (tell, mut heard) = mpsc::channel::<Happened>(64);
     let watcher =
         watch(path, node.config(), &tell).map_err(|e| ServeError::System("files cannot be followed", e))?;
-    follow_links(&tell).map_err(|e| ServeError::System("interfaces cannot be followed", e))?;
+    follow_links(Monitor::new, || Happened::Links, &tell)
+        .and_then(|()| follow_links(Monitor::of_paths, || Happened::Paths, &tell))
+        .map_err(|e| ServeError::System("interfaces cannot be followed", e))?;
     let listener = listen(&state).map_err(|e| ServeError::System("the control socket", e))?;
     let flows =
         Arc::new(Flows::new(if node.config().hubble.enabled { node.config().hubble.flows } else { 1 }));
@@ -161,7 +171,12 @@ pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut due: Option<(Instant, Instant)> = None;
+    let mut pods_due: Option<Instant> = None;
     let mut config_changed = false;
+    let mut again = AGAIN.0;
+    if node.is_missing_some() {
+        due = Some((Instant::now() + again, Instant::now() + again));
+    }
     loop {
         let when = due.map(|(quiet, last)| quiet.min(last));
         tokio::select! {
@@ -193,13 +208,23 @@ pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
                     check_health(&node, &mut health);
                     tell_cluster(&node, &mut teller);
                 }
+                Some(Happened::Paths) if !node.is_missing_some() => {}
+                Some(Happened::Cluster) if node.only_pods_changed() => {
+                    pods_due.get_or_insert_with(|| Instant::now() + TOGETHER);
+                }
                 Some(what) => {
                     config_changed |= matches!(what, Happened::Files);
-                    let now = Instant::now();
-                    due = Some((now + QUIET, due.map_or(now + PATIENCE, |(_, last)| last)));
+                    let quiet = if matches!(what, Happened::Cluster) { QUIET_CLUSTER } else { QUIET };
+                    due = Some(sooner(due, quiet));
                 }
                 None => break,
             },
+            () = sleep_until(pods_due.unwrap_or_else(Instant::now)), if pods_due.is_some() => {
+                pods_due = None;
+                if node.follow_pods() != Quick::Done {
+                    due = Some(sooner(due, QUIET_CLUSTER));
+                }
+            }
             () = sleep_until(when.unwrap_or_else(Instant::now)), if when.is_some() => {
                 due = None;
                 if std::mem::take(&mut config_changed) {
@@ -209,6 +234,13 @@ pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
                 flows.learn(&node);
                 check_health(&node, &mut health);
                 tell_cluster(&node, &mut teller);
+                if node.is_missing_some() {
+                    let now = Instant::now();
+                    due = Some((now + again, now + again));
+                    again = (again * 2).min(AGAIN.1);
+                } else {
+                    again = AGAIN.0;
+                }
             }
         }
     }
@@ -220,6 +252,13 @@ pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
         "stopped; the policy stays in the kernel"
     );
     Ok(())
+}
+
+/// When a change is taken in that others may follow: after a quiet time, and no later than the first would be.
+fn sooner(due: Option<(Instant, Instant)>, quiet: Duration) -> (Instant, Instant) {
+    let now = Instant::now();
+    let last = now + PATIENCE;
+    (now + quiet, due.map_or(last, |(_, before)| before.min(last)))
 }
 
 /// Reads the configuration again. One that is wrong changes nothing.
@@ -341,12 +380,16 @@ async fn serve_metrics(at: SocketAddr, tell: &mpsc::Sender<Happened>) -> io::Res
     metrics::serve(at, page).await
 }
 
-fn follow_links(tell: &mpsc::Sender<Happened>) -> io::Result<()> {
-    let monitor = Monitor::new()?;
+fn follow_links(
+    monitor: impl FnOnce() -> io::Result<Monitor>,
+    what: impl Fn() -> Happened + Send + 'static,
+    tell: &mpsc::Sender<Happened>,
+) -> io::Result<()> {
+    let monitor = monitor()?;
     let tell = tell.clone();
     thread::Builder::new().name("links".to_owned()).spawn(move || {
         while monitor.wait().is_ok() {
-            if tell.blocking_send(Happened::Links).is_err() {
+            if tell.blocking_send(what()).is_err() {
                 break;
             }
         }
@@ -383,10 +426,16 @@ fn follow_cluster(
             Err(e) => return drop(to.send(Err(ServeError::Cluster(e.to_string())))),
         };
         let (mut changes, mut orders) = (cluster.mirror.changes(), cluster.fleet.changes());
+        let followed = Arc::downgrade(&cluster.mirror);
         let _ = to.send(Ok(cluster));
+        let mut listed = false;
         loop {
             let heard =
                 tokio::select! { heard = changes.changed() => heard, heard = orders.changed() => heard };
+            if !listed && followed.upgrade().is_some_and(|m| m.is_ready()) {
+                listed = true;
+                tracing::info!("every kind has been listed by the API server");
+            }
             if heard.is_err() || tell.send(Happened::Cluster).await.is_err() {
                 break;
             }

@@ -9,8 +9,8 @@ use portcullis_ir::cluster::NamedPort;
 use portcullis_ir::intern::Interner;
 use portcullis_ir::peer::PeerTerm;
 use portcullis_ir::{
-    AuthMode, Direction, Enforcement, EnforcementId, EnforcementMode, IdentityId, PolicyId, PortTerm, Ports,
-    Rule, RuleId,
+    AuthMode, Direction, Enforcement, EnforcementId, EnforcementMode, IdentityId, LabelSet, PolicyId,
+    PortTerm, Ports, Rule, RuleId,
 };
 use rustc_hash::FxHashMap;
 use std::net::IpAddr;
@@ -85,6 +85,33 @@ pub struct Memo {
     selected: Selected,
     versions: FxHashMap<u64, Meant>,
     cells: Rc<CellCache>,
+}
+
+impl Memo {
+    /// A group of the last evaluation with these named ports that no peer term of its policies tells from pods
+    /// with these labels: as peers, those pods have that group's verdicts. `None` where there is none.
+    pub fn twin(&self, input: Input<'_>, labels: &LabelSet, ports: &[NamedPort]) -> Option<NodeId> {
+        let universe = self.universe.as_ref()?;
+        let mut left = FixedBitSet::with_capacity(universe.len());
+        for (id, group) in universe.groups() {
+            let table = group.on.first().copied().flatten().map(|(_, table)| table)?;
+            if input.cluster.port_tables.get(table.0).is_some_and(|own| own == ports) {
+                left.insert(id.index());
+            }
+        }
+        for term in input.policies.peers.iter() {
+            // Every other kind of term takes all pods in, or none.
+            let PeerTerm::Labels(selector) = term else { continue };
+            let selector = input.policies.selectors.get(*selector)?;
+            let taken_in = self.selected.selectors.get(selector)?;
+            if selector.matches(labels) {
+                left.intersect_with(taken_in);
+            } else {
+                left.difference_with(taken_in);
+            }
+        }
+        left.minimum().and_then(|at| u32::try_from(at).ok()).map(NodeId)
+    }
 }
 
 /// What a policy means to one universe: the meaning of each rule with the groups that it selects, and the

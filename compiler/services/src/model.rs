@@ -140,6 +140,29 @@ impl Services {
         }
     }
 
+    /// Takes out what an object said, by its kind, namespace and name.
+    pub fn remove(&mut self, kind: &str, namespace: &str, name: &str) {
+        let key: Key = (namespace.into(), name.into());
+        match kind {
+            "Service" => drop(self.specs.remove(&key)),
+            "EndpointSlice" | "Endpoints" => {
+                let slice = (kind == "EndpointSlice", key.1);
+                self.slices.retain(|(of, _), slices| {
+                    if of == namespace {
+                        slices.remove(&slice);
+                    }
+                    !slices.is_empty()
+                });
+            }
+            "Pod" => drop(self.pods.remove(&key)),
+            "Node" => {
+                self.addresses.remove(name);
+                self.zones.remove(name);
+            }
+            _ => {}
+        }
+    }
+
     /// A node as its Node object has it; `None` if there is none.
     pub fn node(&self, name: &str) -> Option<NodeContext> {
         let addresses = self.addresses.get(name)?.clone();

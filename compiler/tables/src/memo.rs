@@ -15,11 +15,12 @@ use fixedbitset::FixedBitSet;
 use portcullis_abi as abi;
 use portcullis_diag::ObjectRef;
 use portcullis_front::ast::Object;
+use portcullis_ir::cluster::NamedPort;
 use portcullis_ir::intern::Interner;
 use portcullis_ir::lower::{link, lower_one};
-use portcullis_ir::{Cluster, Options, PolicySet};
+use portcullis_ir::{Cluster, LabelSet, Options, PolicySet};
 use portcullis_sema::side::{self, Evaluation};
-use portcullis_sema::universe::{Input, Universe};
+use portcullis_sema::universe::{Input, NodeId, Universe};
 use rustc_hash::FxHashMap;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -122,17 +123,28 @@ impl Compiler {
         Self { cluster, options, ..Self::default() }
     }
 
-    /// Another state of the cluster: services, namespaces and groups bear on what policies mean, so all
-    /// are lowered again, and nothing is remembered.
+    /// Another state of the cluster. Where its endpoints are as they were, what was worked out about them is
+    /// kept; where services and groups are, what policies mean.
     pub fn set_cluster(&mut self, cluster: Cluster) {
-        self.cluster = cluster;
-        self.evaluation = side::Memo::default();
-        self.memo = Memo::default();
+        let before = std::mem::replace(&mut self.cluster, cluster);
+        if !before.has_endpoints_of(&self.cluster) {
+            self.evaluation = side::Memo::default();
+            self.memo = Memo::default();
+        }
+        if before.services == self.cluster.services && before.cidr_groups == self.cluster.cidr_groups {
+            return;
+        }
         let objects: Vec<Rc<Object>> =
             std::mem::take(&mut self.lowered).into_values().map(|(o, _)| o).collect();
         for o in objects {
             self.set_policy(o);
         }
+    }
+
+    /// The group of the last image whose verdicts, as a peer, pods with these labels and named ports have, too.
+    pub fn twin(&self, policies: &PolicySet, labels: &LabelSet, ports: &[NamedPort]) -> Option<NodeId> {
+        let input = Input { policies, cluster: &self.cluster, options: &self.options };
+        self.evaluation.twin(input, labels, ports)
     }
 
     /// Adds a policy, or puts it in the place of the one with its kind, namespace and name. An object that

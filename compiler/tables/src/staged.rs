@@ -19,6 +19,8 @@ pub struct Numbers {
     pub identity_slots: u32,
     /// By endpoint number: which of the image's endpoints it is; `None` for a number that is free.
     pub endpoints: Vec<Option<u32>>,
+    /// More numbers, each with the identity of the image whose class it has.
+    pub twins: Vec<(u32, u32)>,
 }
 
 /// Why there is no such form.
@@ -35,12 +37,12 @@ pub enum StageError {
 /// The bytes that go into a slot.
 pub fn stage(image: &Image<'_>, numbers: &Numbers, generation: u64) -> Result<Vec<u8>, StageError> {
     let mut classes = vec![abi::NO_CLASS; numbers.identity_slots as usize];
-    for (identity, number) in (0u32..).zip(&numbers.identities) {
-        let Some(number) = number else { continue };
+    let own = (0u32..).zip(&numbers.identities).filter_map(|(identity, n)| Some((identity, (*n)?)));
+    for (identity, number) in own.chain(numbers.twins.iter().map(|(number, identity)| (*identity, *number))) {
         let class = u16::try_from(image.peer_class(identity)?).unwrap_or(abi::NO_CLASS);
-        match classes.get_mut(*number as usize) {
+        match classes.get_mut(number as usize) {
             Some(slot) if *slot == abi::NO_CLASS => *slot = class,
-            _ => return Err(StageError::Number(*number)),
+            _ => return Err(StageError::Number(number)),
         }
     }
     let mut subjects = Vec::with_capacity(numbers.endpoints.len() * 4);
@@ -138,13 +140,14 @@ mod tests {
             identities: vec![Some(5), Some(2), Some(9)],
             identity_slots: 16,
             endpoints: vec![None, Some(1), Some(0)],
+            twins: vec![(7, 1)],
         };
         let staged = stage(&plain, &numbers, 42).unwrap();
         let staged = Image::parse(&staged).unwrap();
         assert_eq!(staged.section(Section::Causes), b"");
         assert_eq!(staged.source(), plain.source());
         for (number, endpoint) in [(1u32, 1u32), (2, 0)] {
-            for (identity, mine) in (0u32..).zip([5u32, 2, 9]) {
+            for (identity, mine) in [(0, 5u32), (1, 2), (2, 9), (1, 7)] {
                 for d in Direction::BOTH {
                     let expected = plain.lookup(endpoint, d, identity, 80);
                     assert_eq!(staged.lookup(number, d, mine, 80), expected);
@@ -160,6 +163,7 @@ mod tests {
             identities: vec![Some(1), None, Some(2)],
             identity_slots: 4,
             endpoints: vec![None, Some(0)],
+            ..Numbers::default()
         };
         let staged = stage(&Image::parse(&bytes).unwrap(), &numbers, 1).unwrap();
         let staged = Image::parse(&staged).unwrap();
@@ -172,7 +176,7 @@ mod tests {
     fn a_number_given_twice_is_refused() {
         let bytes = image();
         let numbers =
-            Numbers { identities: vec![Some(1), Some(1), None], identity_slots: 4, endpoints: Vec::new() };
+            Numbers { identities: vec![Some(1), Some(1), None], identity_slots: 4, ..Numbers::default() };
         assert_eq!(stage(&Image::parse(&bytes).unwrap(), &numbers, 1), Err(StageError::Number(1)));
     }
 }

@@ -21,7 +21,7 @@ pub use connect::{ConnectError, Given};
 pub use fetch::{FetchError, fetch};
 pub use fleet::Fleet;
 pub use kinds::Kind;
-pub use mirror::{Mirror, State};
+pub use mirror::{Changes, Mirror, State};
 pub use own::{API_VERSION, FLEET};
 pub use publish::{Notice, Pace, Publisher, Said};
 pub use snapshot::{Entry, Key, Snapshot};

@@ -48,6 +48,23 @@ struct One {
 #[derive(Debug, Default)]
 struct Shared {
     kinds: BTreeMap<Kind, One>,
+    /// What the one who takes changes has not been told yet; `None` until it asks for the first time.
+    untold: Option<BTreeMap<Key, Option<Arc<str>>>>,
+}
+
+impl Shared {
+    fn is_ready(&self) -> bool {
+        self.kinds.values().all(|one| !matches!(one.state, State::Waiting | State::Failed(_)))
+    }
+}
+
+/// What has changed since changes were last taken.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// The texts of objects that are new or others than before; `None` for those that are gone.
+    pub objects: BTreeMap<Key, Option<Arc<str>>>,
+    /// Whether every kind has been heard of.
+    pub ready: bool,
 }
 
 type Lock = Arc<Mutex<Shared>>;
@@ -91,8 +108,25 @@ impl Mirror {
 
     /// Whether every kind has been heard of: listed once, or absent.
     pub fn is_ready(&self) -> bool {
-        let heard = |one: &One| !matches!(one.state, State::Waiting | State::Failed(_));
-        lock(&self.shared).kinds.values().all(heard)
+        lock(&self.shared).is_ready()
+    }
+
+    /// What has changed since the last call; everything, the first time. For one reader.
+    pub fn take_changes(&self) -> Changes {
+        let mut shared = lock(&self.shared);
+        let ready = shared.is_ready();
+        let untold = shared.untold.replace(BTreeMap::new());
+        let objects = untold.unwrap_or_else(|| {
+            let all = shared.kinds.values().flat_map(|one| &one.objects);
+            all.map(|(k, v)| (k.clone(), Some(Arc::clone(v)))).collect()
+        });
+        Changes { objects, ready }
+    }
+
+    /// Whether something has changed since changes were taken, and whether all of it are pods.
+    pub fn only_pods_changed(&self) -> bool {
+        let shared = lock(&self.shared);
+        shared.untold.as_ref().is_some_and(|u| !u.is_empty() && u.keys().all(|k| k.kind == Kind::Pod))
     }
 
     /// Waits until [`Self::is_ready`]; what is missing when the time is over, in words.
@@ -212,51 +246,74 @@ impl Follower {
         }
     }
 
-    fn change(&self, f: impl FnOnce(&mut One) -> bool) {
-        let changed = lock(&self.shared).kinds.get_mut(&self.kind).is_some_and(f);
+    /// Changes the kind; `f` says whether it did, and notes every object that is another now.
+    fn change(&self, f: impl FnOnce(&mut One, &mut dyn FnMut(&Key, Option<&Arc<str>>)) -> bool) {
+        let mut shared = lock(&self.shared);
+        let Shared { kinds, untold } = &mut *shared;
+        let mut note = |key: &Key, text: Option<&Arc<str>>| {
+            if let Some(untold) = untold {
+                untold.insert(key.clone(), text.map(Arc::clone));
+            }
+        };
+        let changed = kinds.get_mut(&self.kind).is_some_and(|one| f(one, &mut note));
+        drop(shared);
         if changed {
             self.tell.send_modify(|n| *n += 1);
         }
     }
 
     fn replace(&self, fresh: BTreeMap<Key, Arc<str>>) {
-        self.change(|one| {
+        self.change(|one, note| {
             let changed = one.state != State::Ready || one.objects != fresh;
             one.state = State::Ready;
-            one.objects = fresh;
+            let before = std::mem::replace(&mut one.objects, fresh);
+            before.keys().filter(|k| !one.objects.contains_key(k)).for_each(|k| note(k, None));
+            let others = one.objects.iter().filter(|(k, text)| before.get(k) != Some(text));
+            others.for_each(|(k, text)| note(k, Some(text)));
             changed
         });
     }
 
     fn apply(&self, key: Key, text: Option<Arc<str>>) {
-        self.change(|one| {
+        self.change(|one, note| {
             let was_ready = std::mem::replace(&mut one.state, State::Ready) == State::Ready;
             // Most updates of an object change nothing that is kept of it.
             let changed = match text {
                 Some(text) if one.objects.get(&key) == Some(&text) => false,
                 Some(text) => {
+                    note(&key, Some(&text));
                     one.objects.insert(key, text);
                     true
                 }
-                None => one.objects.remove(&key).is_some(),
+                None => {
+                    let was = one.objects.remove(&key).is_some();
+                    if was {
+                        note(&key, None);
+                    }
+                    was
+                }
             };
             changed || !was_ready
         });
     }
 
     fn absent(&self, forget: bool) {
-        self.change(|one| {
+        self.change(|one, note| {
             if !one.objects.is_empty() && !forget {
                 let why = State::Stale("the API server does not know the kind any more".to_owned());
                 return std::mem::replace(&mut one.state, why.clone()) != why;
             }
-            let had = !std::mem::take(&mut one.objects).is_empty();
+            let before = std::mem::take(&mut one.objects);
+            for key in before.keys() {
+                note(key, None);
+            }
+            let had = !before.is_empty();
             std::mem::replace(&mut one.state, State::Absent) != State::Absent || had
         });
     }
 
     fn failed(&self, why: &str) {
-        self.change(|one| {
+        self.change(|one, _| {
             let known = matches!(one.state, State::Ready | State::Stale(_) | State::Absent);
             let state = if known { State::Stale(why.to_owned()) } else { State::Failed(why.to_owned()) };
             std::mem::replace(&mut one.state, state.clone()) != state

@@ -69,6 +69,7 @@ impl Slice {
             identities: assigned.of_node.clone(),
             identity_slots: assigned.slots,
             endpoints: groups.iter().copied().map(Some).collect(),
+            twins: Vec::new(),
         };
         Self { image, numbers, assigned }
     }

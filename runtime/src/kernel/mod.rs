@@ -91,7 +91,7 @@ pub enum KernelError {
 }
 
 impl KernelError {
-    fn map(name: &'static str, what: &'static str, source: io::Error) -> Self {
+    pub(crate) fn map(name: &'static str, what: &'static str, source: io::Error) -> Self {
         Self::Map { name, what, source }
     }
 
@@ -145,6 +145,12 @@ impl Kernel {
     /// Frees an address; whether it was bound.
     pub fn remove_address(&self, ip: IpAddr) -> Result<bool, KernelError> {
         self.maps.addresses.remove(&AddressKey { address: address_bytes(ip) }.to_bytes())
+    }
+
+    /// Who has an address.
+    pub fn address(&self, ip: IpAddr) -> Result<Option<AddressValue>, KernelError> {
+        let value = self.maps.addresses.get(&AddressKey { address: address_bytes(ip) }.to_bytes())?;
+        Ok(value.and_then(|v| AddressValue::from_bytes(&v)))
     }
 
     /// Every bound address.

@@ -164,6 +164,13 @@ impl Kernel {
         Ok(())
     }
 
+    /// The class that an identity has in an image.
+    pub fn class(&self, slot: u32, identity: u32) -> Result<u16, KernelError> {
+        let image = self.image(slot)?.unwrap_or_default();
+        let class = Image::parse(&image)?.peer_class(identity)?;
+        Ok(u16::try_from(class).unwrap_or(portcullis_abi::NO_CLASS))
+    }
+
     fn set_entry(&self, slot: u32, section: Section, at: usize, value: u16) -> Result<(), KernelError> {
         let Some(map) = inner(&self.maps.images, slot)? else {
             return Err(KernelError::map("images", "found", std::io::Error::other("the slot is empty")));

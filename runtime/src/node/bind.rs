@@ -4,6 +4,8 @@ use super::seen::Seen;
 use super::{Node, Present};
 use crate::compile::{Candidate, entity};
 use crate::kernel::{KernelError, address_bytes};
+use crate::live::PodName;
+use crate::quick::{Bound, Write};
 use ipnet::IpNet;
 use portcullis_abi::maps::{AddressValue, EGRESS, EndpointValue, NO_IDENTITY};
 use portcullis_ir::Reserved;
@@ -56,11 +58,16 @@ impl Node {
         seen: &Seen,
         numbers: &BTreeMap<usize, u32>,
     ) -> Result<(), KernelError> {
-        self.bind_addresses(&self.wanted_addresses(c, seen, numbers))?;
+        let bound = self.will_be_bound(c, seen, numbers);
+        // Should something fail here, nobody knows what is bound.
+        self.bound = None;
+        self.bind_addresses(&bound.addresses())?;
         let mut present = BTreeMap::new();
         for (at, link) in &seen.found {
-            let (Some(e), Some(number)) = (self.config.endpoints.get(*at), numbers.get(at)) else { continue };
-            let identity = e.addresses.iter().find_map(|ip| c.pods.get(ip)).map_or(NO_IDENTITY, |(i, _)| *i);
+            let (Some(e), Some(number)) = (self.locals.get(*at), numbers.get(at)) else { continue };
+            let own = e.addresses.iter().filter_map(|ip| c.claims.holder(*ip));
+            let identity =
+                own.filter(|c| c.at == Some(*at)).map(|c| c.identity).next().unwrap_or(NO_IDENTITY);
             // The programs know the interface before they see a packet of it.
             self.kernel.set_endpoint(link.index, EndpointValue { number: *number, identity })?;
             let name = e.full_name();
@@ -75,42 +82,78 @@ impl Node {
                     }
                 },
             };
-            let (link, addresses) = (link.clone(), e.addresses.clone());
-            present.insert(*at, Present { name, link, number: *number, identity, addresses, how });
+            let (link, addresses, given) = (link.clone(), e.addresses.clone(), e.given);
+            present.insert(*at, Present { name, link, number: *number, identity, addresses, how, given });
         }
         let here: BTreeSet<u32> = seen.found.values().map(|l| l.index).collect();
         for index in self.kernel.endpoints()?.into_keys().filter(|i| !here.contains(i)) {
             let exists = seen.indices.contains(&index);
-            // What may be a pod's keeps its programs, which drop where there is no policy for it.
-            if exists && seen.unsure {
+            // What may be a pod's keeps its programs, which drop where there is no policy for it. So does one whose
+            // pod the API server has forgotten: its processes may not be at their end.
+            let withdrawn = self.present.values().any(|p| p.link.index == index && p.given);
+            if exists && (seen.unsure || self.config.kubernetes.is_some() && !withdrawn) {
                 continue;
             }
             self.programs.detach(index, exists)?;
             self.kernel.remove_endpoint(index)?;
         }
         self.present = present;
+        self.bound = Some(bound);
         Ok(())
     }
 
-    pub(super) fn wanted_addresses(
-        &self,
-        c: &Candidate,
-        seen: &Seen,
-        numbers: &BTreeMap<usize, u32>,
-    ) -> BTreeMap<IpAddr, AddressValue> {
+    /// What a candidate binds.
+    pub(super) fn will_be_bound(&self, c: &Candidate, seen: &Seen, numbers: &BTreeMap<usize, u32>) -> Bound {
+        let namespaces = self.maker.cluster().namespaces.clone();
+        Bound::new(c, self.other_addresses(c, seen), numbers, namespaces)
+    }
+
+    /// Addresses of nodes, of this host and of entities.
+    fn other_addresses(&self, c: &Candidate, seen: &Seen) -> BTreeMap<IpAddr, AddressValue> {
         let host = AddressValue { identity: Reserved::Host as u32, endpoint: 0 };
         let own = seen.host.iter().chain(&self.config.host_addresses);
-        let mut out: BTreeMap<IpAddr, AddressValue> = own.map(|ip| (*ip, host)).collect();
+        let named =
+            |(ip, identity): (&IpAddr, &u32)| (*ip, AddressValue { identity: *identity, endpoint: 0 });
+        let mut out: BTreeMap<IpAddr, AddressValue> = c.nodes.iter().map(named).collect();
+        // This node's own addresses are the host's, whatever else they are.
+        out.extend(own.map(|ip| (*ip, host)));
         for (name, list) in &self.config.entities {
             if let Some(identity) = entity(name) {
                 out.extend(list.iter().map(|ip| (*ip, AddressValue { identity, endpoint: 0 })));
             }
         }
-        for (ip, (identity, at)) in &c.pods {
-            let number = at.and_then(|at| numbers.get(&at)).map_or(0, |n| n + 1);
-            out.insert(*ip, AddressValue { identity: *identity, endpoint: number });
-        }
         out
+    }
+
+    /// Binds pods elsewhere that have changed, where that takes no compilation; whether it did.
+    pub(super) fn bind_quickly(&mut self, pods: &BTreeSet<PodName>) -> Result<bool, KernelError> {
+        let (Some(bound), Some(slot)) = (&mut self.bound, self.kernel.active()?) else { return Ok(false) };
+        let node = &self.config.node;
+        let Some(writes) = bound.follow(pods, &self.live, node, &self.maker, &mut self.registry) else {
+            return Ok(false);
+        };
+        let mut learned = false;
+        for write in writes {
+            match write {
+                Write::Identity { number, digest } => self.kernel.set_identity(number, digest)?,
+                Write::Class { number, like, identity, name } => {
+                    let class = self.kernel.class(slot, like)?;
+                    self.kernel.set_class(slot, number, class)?;
+                    if let Some(record) = &mut self.current {
+                        record.twins.push((number, identity));
+                        record.names.insert(number, name);
+                        learned = true;
+                    }
+                }
+                Write::Address(ip, Some(value)) => self.kernel.set_address(ip, value)?,
+                Write::Address(ip, None) => drop(self.kernel.remove_address(ip)?),
+            }
+        }
+        if learned && let Some(record) = &self.current {
+            // Who compares the kernel with what was proved must know of them.
+            self.records.keep_again(record).map_err(|e| KernelError::map("record", "written", e))?;
+        }
+        Ok(true)
     }
 
     fn bind_addresses(&mut self, wanted: &BTreeMap<IpAddr, AddressValue>) -> Result<(), KernelError> {

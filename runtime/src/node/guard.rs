@@ -369,7 +369,7 @@ impl View {
         prefixes.sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));
         let own = (0..).zip(&c.numbers.identities);
         Self {
-            addresses: node.wanted_addresses(c, seen, numbers),
+            addresses: node.will_be_bound(c, seen, numbers).addresses(),
             prefixes,
             identities: own.filter_map(|(at, number)| Some(((*number)?, at))).collect(),
             endpoints: c.numbers.endpoints.clone(),
@@ -391,8 +391,8 @@ impl View {
     }
 
     fn say(&self, node: &Node, c: &Candidate, p: &Pair, cause: &str) -> String {
-        let own = node.config.endpoints.iter().find(|e| e.addresses.contains(&p.own));
-        let own = own.map_or_else(|| p.own.to_string(), crate::config::EndpointConfig::full_name);
+        let own = node.locals.iter().find(|e| e.addresses.contains(&p.own));
+        let own = own.map_or_else(|| p.own.to_string(), crate::local::Local::full_name);
         let peer = match c.names.get(&self.identity(p.peer)) {
             Some(name) if *name != p.peer.to_string() => format!("{name} ({})", p.peer),
             _ => p.peer.to_string(),

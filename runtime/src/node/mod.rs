@@ -15,12 +15,15 @@ pub use guard::{Held, policy_set};
 pub use record::{Back, Record, Records, hex};
 pub use services::NodeServices;
 
-use crate::compile::{Broken, Candidate, Maker, Refused};
+use crate::compile::{Broken, Candidate, Inputs, Maker, Refused};
 use crate::config::Config;
 use crate::inputs::Texts;
 use crate::kernel::{self, Attachment, Generation, Kernel, KernelError, Programs, Settings};
 use crate::links::Link;
+use crate::live::{Difference, Live, PodName};
+use crate::local::{Local, Told, locals};
 use crate::numbers::Registry;
+use crate::quick::Bound;
 use guard::{Guard, Way};
 use portcullis_abi::header;
 use portcullis_abi::maps::LARGEST_SLOT;
@@ -70,6 +73,19 @@ pub struct Present {
     pub addresses: Vec<IpAddr>,
     /// How the programs are attached.
     pub how: Attachment,
+    /// It stands in the configuration.
+    pub given: bool,
+}
+
+/// What became of pods that were to be followed without a compilation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quick {
+    /// They are bound.
+    Done,
+    /// They are bound, and a refresh has more to do.
+    More,
+    /// It takes a refresh.
+    No,
 }
 
 /// How long the parts of a change took.
@@ -91,6 +107,16 @@ pub struct Node {
     fleet: Option<Arc<Fleet>>,
     publisher: Option<Arc<Publisher>>,
     guard: Guard,
+    /// What the mirror has told.
+    live: Live,
+    /// Pods of this node, and what a plugin has told of them.
+    locals: Vec<Local>,
+    told: BTreeMap<PodName, Told>,
+    missing: bool,
+    /// What has changed since the node was last brought to it.
+    pending: Difference,
+    /// What is bound; `None` where nobody knows.
+    bound: Option<Bound>,
     kernel: Kernel,
     programs: Programs,
     services: Option<NodeServices>,
@@ -173,11 +199,17 @@ impl Node {
         let maker = Maker::new(&config);
         let guard = Guard::open(&config.state);
         Ok(Self {
+            live: Live::new(config.services.is_some()),
             config,
             mirror: None,
             fleet: None,
             publisher: None,
             guard,
+            locals: Vec::new(),
+            told: BTreeMap::new(),
+            missing: false,
+            pending: Difference::default(),
+            bound: None,
             kernel,
             programs,
             services,
@@ -255,14 +287,52 @@ impl Node {
         self.publisher = Some(publisher);
     }
 
+    fn take_changes(&mut self) {
+        if let Some(mirror) = &self.mirror {
+            self.pending.extend(self.live.take(mirror.take_changes()));
+        }
+    }
+
+    /// Whether pods, and nothing else, have changed in the API server.
+    pub fn only_pods_changed(&self) -> bool {
+        !self.pending.others && self.mirror.as_ref().is_some_and(|m| m.only_pods_changed())
+    }
+
+    /// Takes in pods elsewhere that have come, gone or changed, where that takes no compilation.
+    pub fn follow_pods(&mut self) -> Quick {
+        self.take_changes();
+        if self.pending.others {
+            return Quick::No;
+        }
+        let pods = std::mem::take(&mut self.pending.pods);
+        match self.bind_quickly(&pods) {
+            Ok(true) if self.services.is_none() => Quick::Done,
+            // Services are worked out anew from all pods.
+            Ok(true) => {
+                self.pending.others = true;
+                Quick::More
+            }
+            done => {
+                if let Err(e) = done {
+                    tracing::warn!(%e, "pods elsewhere could not be bound by themselves");
+                    self.bound = None;
+                }
+                self.pending.pods = pods;
+                Quick::No
+            }
+        }
+    }
+
     /// What there is to compile. Until the API server has told of every kind, that is nothing.
-    fn texts(&self) -> Texts {
+    fn texts(&mut self) -> Texts {
+        self.take_changes();
         let mut texts = Texts::read(&self.config);
         if let Some(mirror) = &self.mirror {
-            if !mirror.is_ready() {
+            if !self.live.is_ready() {
                 texts.broken.extend(mirror.problems());
             }
-            texts.add(&mirror.snapshot(), &self.config.endpoints);
+            texts.policies.extend(self.live.policies().cloned());
+            texts.broken.extend(self.live.broken().cloned());
             if self.fleet.as_ref().is_some_and(|f| !f.heard().ready) {
                 texts.broken.push("what is said to all nodes (rollouts) has not been listed yet".to_owned());
             }
@@ -273,7 +343,12 @@ impl Node {
     }
 
     fn apply(&mut self, texts: &Texts, back: Option<Back>, ask: bool) -> Result<(), Refused> {
+        // What is refused is tried again when something else than a pod changes; pods wait no longer than that.
+        self.pending.others = false;
         let done = self.try_apply(texts, back, ask);
+        if done.is_ok() {
+            self.pending = Difference::default();
+        }
         self.refused = done.as_ref().err().map(ToString::to_string);
         self.broken = match &done {
             Err(Refused::Input(all)) => all.clone(),
@@ -285,7 +360,9 @@ impl Node {
     /// Compiles for the endpoints that have numbers.
     fn make(&mut self, texts: &Texts, slots: &[Option<usize>]) -> Result<Candidate, Refused> {
         let kernel = &self.kernel;
-        self.maker.make(&self.config, texts, slots, &mut self.registry, |number, digest| {
+        let live = self.mirror.is_some().then_some(&self.live);
+        let inputs = Inputs { texts, live, locals: &self.locals };
+        self.maker.make(&self.config, inputs, slots, &mut self.registry, |number, digest| {
             kernel.set_identity(number, digest)
         })
     }
@@ -293,7 +370,10 @@ impl Node {
     fn try_apply(&mut self, texts: &Texts, back: Option<Back>, ask: bool) -> Result<(), Refused> {
         let begun = Instant::now();
         self.problems.clear();
-        let seen = Seen::look(&self.config, &self.present).map_err(Refused::Interfaces)?;
+        let live = self.mirror.is_some().then_some(&self.live);
+        self.locals = locals(&self.config, live, &self.told);
+        let seen = Seen::look(&self.locals, &self.present).map_err(Refused::Interfaces)?;
+        self.missing = seen.missing;
         self.problems.extend(seen.problems.iter().cloned());
         let numbers = self.endpoint_numbers(&seen)?;
         let mut slots: Vec<Option<usize>> = Vec::new();
@@ -448,6 +528,16 @@ impl Node {
     /// Pods whose programs are attached.
     pub fn present(&self) -> impl Iterator<Item = &Present> {
         self.present.values()
+    }
+
+    /// The pods of this node, with or without an interface.
+    pub fn locals(&self) -> &[Local] {
+        &self.locals
+    }
+
+    /// Whether a pod of this node is to be looked for again.
+    pub fn is_missing_some(&self) -> bool {
+        self.missing
     }
 
     /// What keeps the node from doing all that it should.

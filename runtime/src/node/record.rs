@@ -56,6 +56,9 @@ pub struct Record {
     pub endpoints: Vec<Option<u32>>,
     /// Prefixes and their identities.
     pub prefixes: Vec<(IpNet, u32)>,
+    /// Numbers that came after it was staged, and the identity of the image whose class they have.
+    #[serde(default)]
+    pub twins: Vec<(u32, u32)>,
 }
 
 impl Record {
@@ -76,6 +79,7 @@ impl Record {
             identity_slots: c.numbers.identity_slots,
             endpoints: c.numbers.endpoints.clone(),
             prefixes: c.prefixes.clone(),
+            twins: Vec::new(),
         }
     }
 
@@ -85,6 +89,7 @@ impl Record {
             identities: self.identities.clone(),
             identity_slots: self.identity_slots,
             endpoints: self.endpoints.clone(),
+            twins: self.twins.clone(),
         }
     }
 
@@ -135,6 +140,12 @@ impl Records {
             }
         }
         Ok(())
+    }
+
+    /// Writes the record of a generation whose image is kept once more.
+    pub fn keep_again(&self, record: &Record) -> io::Result<()> {
+        let text = serde_json::to_vec(record).map_err(io::Error::other)?;
+        write(&self.folder.join(format!("{}.json", record.generation)), &text)
     }
 
     /// Numbers of the generations that are kept, in order.

@@ -61,6 +61,18 @@ impl Agent {
         Self { lab, folder, name: name.to_owned(), child: None, extra: String::new() }
     }
 
+    /// A lab whose pods are at a bridge.
+    pub(crate) fn bridged(name: &str, pods: &[&str]) -> Option<Self> {
+        can_run().then(|| Self::on(name, Lab::bridged(&format!("pct-{name}"), pods).unwrap()))
+    }
+
+    /// A configuration that names no pod, and an API server.
+    pub(crate) fn follow(&mut self, kubeconfig: &str) {
+        fs::write(self.folder.join("kubeconfig"), kubeconfig).unwrap();
+        self.extra("kubernetes: {kubeconfig: kubeconfig}\n");
+        self.write_config_of(&[], &|_| String::new());
+    }
+
     pub(crate) fn config(&self) -> PathBuf {
         self.folder.join("node.yaml")
     }

@@ -150,6 +150,7 @@ impl<'w> World<'w> {
             identities: assigned.of_node.clone(),
             identity_slots: assigned.slots,
             endpoints: (0..groups).map(Some).collect(),
+            twins: Vec::new(),
         };
         let staged = stage(&image, &numbers, generation).unwrap();
         let slot = kernel.stage(Generation { image: &staged, prefixes: &assigned.prefixes }).unwrap();

@@ -108,6 +108,7 @@ impl Staged {
             identities: assigned.of_node.clone(),
             identity_slots: assigned.slots,
             endpoints: (0..groups).map(Some).collect(),
+            twins: Vec::new(),
         };
         let image = stage(&Image::parse(&built.bytes).unwrap(), &numbers, generation).unwrap();
         let pods = side.cluster.endpoints().map(|(id, e)| {

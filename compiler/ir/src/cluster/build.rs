@@ -170,6 +170,17 @@ fn labels(
 ) -> Vec<Label> {
     let ns = name(facts, fact.namespace);
     let of_namespace = namespaces.entry(ns.clone()).or_insert_with(|| namespace_labels(&ns, &[]));
+    labels_in(ns, of_namespace, facts, fact, options)
+}
+
+/// The same in a namespace with these labels.
+pub(super) fn labels_in(
+    ns: SmolStr,
+    of_namespace: &[(SmolStr, SmolStr)],
+    facts: &Facts,
+    fact: &PodFact,
+    options: &Options,
+) -> Vec<Label> {
     let own = facts.labels.get(fact.labels).map_or(&[][..], Vec::as_slice);
     let mut out: Vec<Label> = own.iter().map(|(k, v)| Label::k8s(k.clone(), v.clone())).collect();
     out.extend(

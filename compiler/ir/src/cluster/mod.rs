@@ -9,8 +9,10 @@
 
 mod build;
 mod facts;
+mod live;
 
 pub use facts::Facts;
+pub use live::{LiveFacts, LivePod};
 
 use crate::intern::Interner;
 use crate::label::LabelSet;
@@ -76,7 +78,7 @@ pub struct Workload {
 }
 
 /// A service and where its traffic ends.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Service {
     /// The namespace.
     pub namespace: SmolStr,
@@ -91,7 +93,7 @@ pub struct Service {
 }
 
 /// A CiliumCIDRGroup (SEM-1.4).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CidrGroup {
     /// Its name.
     pub name: SmolStr,
@@ -221,6 +223,16 @@ impl Cluster {
     /// The workload of an endpoint.
     pub fn workload_of(&self, endpoint: &Endpoint) -> Option<&Workload> {
         self.workloads.get(endpoint.workload.0)
+    }
+
+    /// Whether the endpoints of another state of this cluster are the same to policy, one by one: labels, named
+    /// ports and workloads, though not addresses.
+    pub fn has_endpoints_of(&self, other: &Self) -> bool {
+        let one = |e: &Endpoint| (e.identity, e.ports, e.workload, e.pods);
+        self.endpoints.iter().map(one).eq(other.endpoints.iter().map(one))
+            && self.identities.iter().eq(other.identities.iter())
+            && self.port_tables.iter().eq(other.port_tables.iter())
+            && self.workloads.iter().eq(other.workloads.iter())
     }
 
     /// Whether nothing is known of any pod.

@@ -92,7 +92,11 @@ pub struct Server {
 impl Server {
     /// Starts one on loopback.
     pub fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    /// Starts one on a listener, which may be one of another network namespace.
+    pub fn on(listener: TcpListener) -> Self {
         let inner = Arc::new(Inner::default());
         inner.state.lock().unwrap().version = 240;
         let server = Self { inner, address: listener.local_addr().unwrap() };
