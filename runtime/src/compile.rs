@@ -380,12 +380,13 @@ impl Maker {
 
     /// Forgets files that are not there any more; nothing that was parsed from them is in use now.
     fn forget_files(&mut self, config: &Config, texts: &Texts) {
+        if self.library.len() <= texts.policies.len() + texts.cluster.len() + config.endpoints.len() {
+            return;
+        }
         let given: Vec<String> = config.endpoints.iter().map(given_name).collect();
         let files = texts.policies.iter().chain(&texts.cluster).map(|(n, _)| n.as_str());
         let names: BTreeSet<&str> = files.chain(given.iter().map(String::as_str)).collect();
-        if self.library.len() > names.len() {
-            self.library.retain(&names);
-        }
+        self.library.retain(&names);
     }
 
     /// Parsed policies and cluster files; nothing is compiled while a file is broken.
@@ -479,11 +480,16 @@ fn given_name(e: &EndpointConfig) -> String {
 
 /// The cluster's endpoint of each pod of this node.
 fn find_endpoints(locals: &[Local], cluster: &Cluster) -> Vec<Option<u32>> {
-    // Endpoints are in order of namespace and name, but for those without a pod at the end.
-    let by_name: BTreeMap<(&str, &str), u32> =
-        cluster.endpoints().map(|(id, e)| ((e.namespace.as_str(), e.name.as_str()), id.0)).collect();
-    let find = |l: &Local| by_name.get(&(l.namespace.as_str(), l.name.as_str())).copied();
-    locals.iter().map(find).collect()
+    let at: BTreeMap<(&str, &str), usize> =
+        locals.iter().enumerate().map(|(at, l)| ((l.namespace.as_str(), l.name.as_str()), at)).collect();
+    let mut out = vec![None; locals.len()];
+    for (id, e) in cluster.endpoints() {
+        let at = at.get(&(e.namespace.as_str(), e.name.as_str()));
+        if let Some(slot) = at.and_then(|at| out.get_mut(*at)) {
+            *slot = Some(id.0);
+        }
+    }
+    out
 }
 
 /// The cluster's nodes, and its API server: where the service `kubernetes` ends.
@@ -516,7 +522,7 @@ fn claims(
         let rank = match local {
             Some(l) if l.given => Rank::Given,
             Some(l) if !l.terminating => Rank::Here,
-            None if !stopping.contains(&(e.namespace.to_string(), e.name.to_string())) => Rank::Elsewhere,
+            None if !stopping.contains(&(e.namespace.as_str(), e.name.as_str())) => Rank::Elsewhere,
             _ => Rank::Stopping,
         };
         // What this node knows of its own pods' addresses is the newest.

@@ -40,6 +40,28 @@ pub enum Request {
         #[serde(default)]
         policy_set: Option<String>,
     },
+    /// A plugin has made a pod's interface; the answer comes once policy is attached there.
+    Attach {
+        /// The pod's namespace.
+        namespace: String,
+        /// Its name.
+        pod: String,
+        /// The interface, on the host's side.
+        interface: String,
+        /// Its addresses.
+        addresses: Vec<std::net::IpAddr>,
+        /// Its container.
+        container: String,
+    },
+    /// A plugin has removed a pod's interface.
+    Forget {
+        /// The pod's namespace.
+        namespace: String,
+        /// Its name.
+        pod: String,
+        /// Its container.
+        container: String,
+    },
     /// Read everything again, now.
     Refresh,
     /// Rules of this node with how often they decided.

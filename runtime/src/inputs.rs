@@ -1,6 +1,7 @@
 //! What the agent reads: policies and the cluster from files, this node's pods from its configuration.
 
 use crate::config::{Config, EndpointConfig};
+use portcullis_cluster::{Entry, Key, Kind, Snapshot};
 use portcullis_diag::{Diagnostic, Fate, FileId, Severity, SourceMap};
 use portcullis_files::{Gathered, gather};
 use portcullis_front::Parsed;
@@ -36,6 +37,27 @@ impl Texts {
         out
     }
 
+    /// Adds what a live cluster has: each policy as a text of its own, the rest in parts of a bounded number, so
+    /// that a change is read again with little else. Pods of `own` are left out: they are given already.
+    pub fn add(&mut self, snapshot: &Snapshot, own: &[EndpointConfig]) {
+        let given: BTreeSet<(&str, &str)> =
+            own.iter().map(|e| (e.namespace.as_str(), e.name.as_str())).collect();
+        let mut parts: BTreeMap<(Kind, u64), Vec<Entry>> = BTreeMap::new();
+        for (key, text) in snapshot.iter() {
+            if key.kind.is_policy() {
+                let name = format!("{} {}/{}.json", key.kind.name(), key.namespace, key.name);
+                self.policies.push((name, Arc::clone(text)));
+            } else if key.kind != Kind::Pod || !given.contains(&(&key.namespace, &key.name)) {
+                let part = (key.kind, part_of(key));
+                parts.entry(part).or_default().push((key.clone(), Arc::clone(text)));
+            }
+        }
+        for ((kind, part), objects) in parts {
+            let list = objects.into_iter().collect::<Snapshot>().list();
+            self.cluster.push((format!("{} {part}.json", kind.plural()), list.into()));
+        }
+    }
+
     fn part(&mut self, paths: &[PathBuf]) -> Vec<NamedText> {
         if paths.is_empty() {
             return Vec::new();
@@ -45,6 +67,12 @@ impl Texts {
         self.broken.extend(errors.map(|d| d.message.clone()));
         texts.into_iter().map(|t| (t.name, t.content)).collect()
     }
+}
+
+/// Which of 64 parts an object is in: always the same (FNV-1a).
+fn part_of(key: &Key) -> u64 {
+    let bytes = key.namespace.bytes().chain([b'/']).chain(key.name.bytes());
+    bytes.fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)) % 64
 }
 
 /// A pod of the configuration, as the API server would show it.
@@ -150,6 +178,39 @@ pub fn blocking(parsed: &Parsed) -> impl Iterator<Item = &Diagnostic> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn snapshot(pods: u32) -> Snapshot {
+        let text = |kind: &str, name: &str| -> Arc<str> {
+            json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": "n"}})
+                .to_string()
+                .into()
+        };
+        let key = |kind, name: &str| Key { kind, namespace: "n".to_owned(), name: name.to_owned() };
+        let policy = (key(Kind::NetworkPolicy, "p"), text("NetworkPolicy", "p"));
+        let pods = (0..pods).map(|n| (key(Kind::Pod, &format!("a{n}")), text("Pod", &format!("a{n}"))));
+        pods.chain([policy]).collect()
+    }
+
+    #[test]
+    fn a_pod_more_changes_one_text_and_own_pods_are_left_out() {
+        let read = |pods, own: &[EndpointConfig]| {
+            let mut texts = Texts::default();
+            texts.add(&snapshot(pods), own);
+            texts
+        };
+        let (before, after) = (read(500, &[]), read(501, &[]));
+        assert_eq!(before.policies, after.policies);
+        assert_eq!(before.policies[0].0, "NetworkPolicy n/p.json");
+        assert!(before.cluster.len() <= 64);
+        let changed = after.cluster.iter().filter(|t| !before.cluster.contains(t)).count();
+        assert_eq!(changed, 1);
+        let config = Config::parse(
+            "kubernetes: {}\nendpoints:\n- {name: a7, namespace: n, interface: v0, addresses: [10.0.0.1]}\n",
+        );
+        let own = config.unwrap().endpoints;
+        assert!(!read(20, &own).cluster.iter().any(|(_, t)| t.contains("\"a7\"")));
+        assert!(read(20, &[]).cluster.iter().any(|(_, t)| t.contains("\"a7\"")));
+    }
 
     #[test]
     fn what_is_gone_is_forgotten_and_its_number_given_again() {

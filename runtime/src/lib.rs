@@ -1,6 +1,7 @@
 //! The node agent: compiled policy in the kernel.
 
 pub mod check;
+pub mod cni;
 pub mod compile;
 pub mod config;
 pub mod control;
@@ -16,7 +17,6 @@ pub mod local;
 pub mod metrics;
 pub mod node;
 pub mod numbers;
-
 pub mod packet;
 pub mod passed;
 pub mod paths;

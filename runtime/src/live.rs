@@ -177,8 +177,9 @@ impl Live {
     }
 
     /// Namespaces and names of pods that are being stopped.
-    pub fn terminating(&self) -> BTreeSet<&PodName> {
-        self.pods.iter().filter(|(_, p)| p.terminating).map(|(name, _)| name).collect()
+    pub fn terminating(&self) -> BTreeSet<(&str, &str)> {
+        let stopped = self.pods.iter().filter(|(_, p)| p.terminating);
+        stopped.map(|((namespace, name), _)| (namespace.as_str(), name.as_str())).collect()
     }
 }
 

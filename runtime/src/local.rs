@@ -54,6 +54,8 @@ pub struct Told {
     pub interface: String,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
+    /// The container, by the runtime's name of it: a pod that is made again under its name has another.
+    pub container: String,
 }
 
 /// Pods of the configuration.

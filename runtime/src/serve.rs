@@ -7,6 +7,7 @@ use crate::events::Dictionary;
 use crate::flows::Flows;
 use crate::health::HealthServers;
 use crate::links::Monitor;
+use crate::local::Told;
 use crate::metrics;
 use crate::node::{Node, NodeError, Quick};
 use crate::preflight;
@@ -64,6 +65,26 @@ struct Follower {
     dropped: bool,
     to: mpsc::Sender<String>,
     missed: u64,
+}
+
+/// A plugin that waits for a pod's policy.
+#[derive(Debug)]
+struct Waiting {
+    pod: String,
+    interface: String,
+    to: mpsc::Sender<String>,
+}
+
+impl Waiting {
+    /// Tells it, once it is so; whether that is over, or the plugin gone.
+    fn is_over(&self, node: &Node) -> bool {
+        if node.is_attached(&self.pod, &self.interface) {
+            let said = json!({ "attached": true, "generation": node.current().map(|r| r.generation) });
+            let _ = self.to.try_send(said.to_string());
+            return true;
+        }
+        self.to.is_closed()
+    }
 }
 
 /// Why the agent stopped.
@@ -172,6 +193,7 @@ pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut due: Option<(Instant, Instant)> = None;
     let mut pods_due: Option<Instant> = None;
+    let mut waiting: Vec<Waiting> = Vec::new();
     let mut config_changed = false;
     let mut again = AGAIN.0;
     if node.is_missing_some() {
@@ -201,6 +223,17 @@ pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
                     for event in &batch {
                         hand_out(event, &words, &mut followers);
                     }
+                }
+                Some(Happened::Asked(Request::Attach { namespace, pod, interface, addresses, container }, to)) => {
+                    if node.config().kubernetes.is_none() {
+                        let why = "this agent follows no API server: pods stand in its configuration";
+                        let _ = to.try_send(json!({ "error": why }).to_string());
+                        continue;
+                    }
+                    let told = Told { interface: interface.clone(), addresses, container };
+                    waiting.push(Waiting { pod: format!("{namespace}/{pod}"), interface, to });
+                    node.hear((namespace, pod), told);
+                    due = Some((Instant::now(), Instant::now()));
                 }
                 Some(Happened::Asked(request, to)) => {
                     answer(request, to, &mut node, &mut words, &mut followers, &flows);
@@ -234,6 +267,7 @@ pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
                 flows.learn(&node);
                 check_health(&node, &mut health);
                 tell_cluster(&node, &mut teller);
+                waiting.retain(|w| !w.is_over(&node));
                 if node.is_missing_some() {
                     let now = Instant::now();
                     due = Some((now + again, now + again));
@@ -604,6 +638,12 @@ fn answer(
             Ok(text) => (text + &flows.counts().text(&flows.words().rules(), flows.ring().missed())).into(),
             Err(e) => failed(&e),
         },
+        // The loop's own.
+        Request::Attach { .. } => return,
+        Request::Forget { namespace, pod, container } => {
+            node.forget(&(namespace, pod), &container);
+            json!({ "forgotten": true })
+        }
         Request::Refresh => {
             refresh(node, words);
             json!({ "generation": node.current().map(|r| r.generation), "problems": node.problems() })

@@ -12,7 +12,11 @@ mod support;
 use portcullis_agent::lab::{Lab, LabPod};
 use serde_json::{Value, json};
 use server::Server;
+use std::io::Write as _;
 use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 use support::agent::Agent;
 
 /// An agent whose node is `test`, and its API server.
@@ -173,4 +177,134 @@ fn a_pod_that_the_api_server_has_forgotten_gets_nothing_through() {
     scene.api.delete("Pod", "lab", "web");
     scene.attached(1);
     assert!(!scene.agent.reaches("db", to), "its processes may still run, and nobody knows its policy");
+}
+
+/// The plugin, as a container runtime calls it after another has made the pod's interface.
+fn plugin(scene: &Scene, command: &str, pod: &LabPod, wait: u64) -> Child {
+    let lab = &scene.agent.lab;
+    let netns = format!("/run/netns/{}", lab.namespace(&pod.name));
+    let input = json!({"cniVersion": "1.0.0", "name": "n", "type": "portcullis-cni", "wait": wait,
+        "state": scene.agent.state(), "prevResult": result_before(pod, &netns)});
+    let mut child = lab
+        .on_node(Path::new(env!("CARGO_BIN_EXE_portcullis-cni")), &[])
+        .env("CNI_COMMAND", command)
+        .env("CNI_CONTAINERID", "c1")
+        .env("CNI_NETNS", &netns)
+        .env("CNI_IFNAME", "eth0")
+        .env("CNI_PATH", "/opt/cni/bin")
+        .env("CNI_ARGS", format!("IgnoreUnknown=1;K8S_POD_NAMESPACE=lab;K8S_POD_NAME={}", pod.name))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.to_string().as_bytes()).unwrap();
+    child
+}
+
+fn result_before(pod: &LabPod, netns: &str) -> Value {
+    json!({"cniVersion": "1.0.0",
+        "interfaces": [{"name": Lab::interface(&pod.name)}, {"name": "eth0", "sandbox": netns}],
+        "ips": [{"address": format!("{}/32", pod.v4), "interface": 1}, {"address": format!("{}/128", pod.v6), "interface": 1}]})
+}
+
+fn said(child: Child) -> (bool, Value) {
+    let out = child.wait_with_output().unwrap();
+    (out.status.success(), serde_json::from_slice(&out.stdout).unwrap_or_default())
+}
+
+#[test]
+fn the_plugin_returns_once_a_pods_policy_is_attached() {
+    let Some(mut scene) = Scene::new(Agent::new("kplugin", &["web", "db"])) else { return };
+    scene.api.apply(db_allows(&["api"]));
+    scene.agent.start();
+    scene.attached(2);
+    let late =
+        LabPod { name: "late".into(), v4: [10, 77, 0, 98].into(), v6: [0xfd77, 0, 0, 0, 0, 0, 0, 98].into() };
+    // The kubelet makes the pod's network before anybody knows its address.
+    let mut early = pod(&late, &json!({"app": "db"}));
+    early["status"] = json!({"phase": "Pending"});
+    scene.agent.lab.add_pod(late.clone()).unwrap();
+    // Nobody knows the pod: the plugin waits, and says so.
+    let (done, v) = said(plugin(&scene, "ADD", &late, 1));
+    assert!(!done && v["code"] == 11 && v["msg"].as_str().unwrap().contains("within 1 s"), "{v}");
+    let waiting = plugin(&scene, "ADD", &late, 20);
+    scene.api.apply(early);
+    let (done, v) = said(waiting);
+    assert!(done, "{v}");
+    assert_eq!(v, result_before(&late, &format!("/run/netns/{}", scene.agent.lab.namespace("late"))));
+    // From the first packet on: nothing of the status had been waited for.
+    let _servers = scene.agent.serve("late", 5432);
+    assert!(!scene.agent.reaches("web", scene.agent.at("late", 5432)));
+    assert!(said(plugin(&scene, "CHECK", &late, 1)).0);
+    // The API server learns its address, the policy is another, and then the pod is removed.
+    scene.api.apply(pod(&late, &json!({"app": "db"})));
+    scene.api.apply(db_allows(&["web"]));
+    let agent = &scene.agent;
+    agent.wait("the policy", |_| agent.reaches("web", agent.at("late", 5432)));
+    let (done, v) = said(plugin(&scene, "DEL", &late, 1));
+    assert!(done && v.is_null(), "{v}");
+    scene.api.delete("Pod", "lab", "late");
+    scene.attached(2);
+    assert!(!said(plugin(&scene, "CHECK", &late, 1)).0);
+}
+
+#[test]
+fn an_api_server_that_was_away_is_caught_up_with() {
+    let Some(mut scene) = Scene::new(Agent::new("kaway", &["web", "api", "db"])) else { return };
+    scene.api.apply(db_allows(&["api"]));
+    scene.agent.start();
+    scene.attached(3);
+    let _servers = scene.agent.serve("db", 5432);
+    let to = scene.agent.at("db", 5432);
+    assert!(scene.agent.reaches("api", to) && !scene.agent.reaches("web", to));
+    let generation = scene.agent.status()["generation"].as_u64().unwrap();
+    scene.api.faults(|f| f.down = true);
+    scene.api.cut();
+    let away = Duration::from_secs(seconds("PORTCULLIS_AWAY", 20));
+    let begun = Instant::now();
+    // While it is away everything stays, and is said; policies, labels and addresses change behind it.
+    scene
+        .agent
+        .wait("what is stale", |v| v["problems"].to_string().contains("as they were when last heard of"));
+    let api = scene.pod("api");
+    let mut later = false;
+    while begun.elapsed() < away {
+        assert!(scene.agent.reaches("api", to) && !scene.agent.reaches("web", to));
+        assert_eq!(scene.agent.status()["generation"].as_u64(), Some(generation));
+        if !later && begun.elapsed() > away / 2 {
+            later = true;
+            scene.api.apply(db_allows(&["web"]));
+            scene.api.delete("Pod", "lab", "api");
+            let mut taken = pod(&api, &json!({"app": "other"}));
+            taken["metadata"]["name"] = json!("taken");
+            scene.api.apply(taken);
+            scene.api.compact();
+        }
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    scene.api.faults(|f| f.down = false);
+    // A wait has grown to half a minute at most. Until then the old generation, then the new one, and no other.
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let (web, api) = (scene.agent.reaches("web", to), scene.agent.reaches("api", to));
+        if web && !api {
+            break;
+        }
+        assert!(Instant::now() < deadline, "it was not caught up with: {}", scene.agent.log());
+    }
+    while scene.agent.status()["healthy"] != true {
+        assert!(
+            Instant::now() < deadline + Duration::from_secs(30),
+            "something stays stale: {}",
+            scene.agent.log()
+        );
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let names: Vec<Value> =
+        scene.agent.status()["endpoints"].as_array().unwrap().iter().map(|e| e["name"].clone()).collect();
+    assert!(names.contains(&json!("lab/taken")) && !names.contains(&json!("lab/api")), "{names:?}");
+}
+
+fn seconds(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|t| t.parse().ok()).unwrap_or(otherwise)
 }

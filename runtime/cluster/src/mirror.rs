@@ -181,6 +181,8 @@ enum Failure {
     Absent,
     /// A streaming list is not to be had.
     NoStreaming,
+    /// What was known is too old to go on from. Why, in words.
+    Expired(String),
     /// Anything else, in words.
     Other(String),
 }
@@ -197,6 +199,7 @@ impl Follower {
         let mut backoff = Backoff::new();
         let mut streaming = true;
         let mut absent_since: Option<Instant> = None;
+        let mut expired: Option<Instant> = None;
         loop {
             let config = watcher::Config::default().timeout(290);
             let config = if streaming { config.streaming_lists() } else { config };
@@ -235,6 +238,15 @@ impl Follower {
                         Failure::NoStreaming => {
                             streaming = false;
                             break;
+                        }
+                        Failure::Expired(why) => {
+                            // The API server is there, and what it tells next is everything.
+                            if expired.is_none_or(|at| at.elapsed() > FORGET) {
+                                backoff.reset();
+                            }
+                            expired = Some(Instant::now());
+                            self.failed(&why);
+                            sleep(backoff.wait()).await;
                         }
                         Failure::Other(why) => {
                             self.failed(&why);
@@ -329,6 +341,9 @@ fn judge(error: &watcher::Error, streaming: bool) -> Failure {
         // Servers from before streaming lists refuse the parameters, or their etcd cannot do it.
         E::WatchStartFailed(Api(s)) if streaming && matches!(s.code, 400 | 422 | 500) => Failure::NoStreaming,
         E::WatchError(s) if streaming && matches!(s.code, 400 | 422 | 500) => Failure::NoStreaming,
+        E::WatchStartFailed(Api(s)) | E::WatchError(s) if s.code == 410 => {
+            Failure::Expired(s.message.clone())
+        }
         E::InitialListFailed(Api(s)) | E::WatchStartFailed(Api(s)) | E::WatchError(s) => {
             Failure::Other(s.message.clone())
         }

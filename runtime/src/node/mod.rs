@@ -287,6 +287,23 @@ impl Node {
         self.publisher = Some(publisher);
     }
 
+    /// Takes what a plugin tells of a pod; [`Self::refresh`] attaches policy there.
+    pub fn hear(&mut self, pod: PodName, told: Told) {
+        self.told.insert(pod, told);
+    }
+
+    /// Forgets what a plugin has told of a pod's container.
+    pub fn forget(&mut self, pod: &PodName, container: &str) {
+        if self.told.get(pod).is_some_and(|t| t.container == container) {
+            self.told.remove(pod);
+        }
+    }
+
+    /// Whether policy is attached for a pod at that interface.
+    pub fn is_attached(&self, pod: &str, interface: &str) -> bool {
+        self.current.is_some() && self.present.values().any(|p| p.name == pod && p.link.name == interface)
+    }
+
     fn take_changes(&mut self) {
         if let Some(mirror) = &self.mirror {
             self.pending.extend(self.live.take(mirror.take_changes()));
@@ -374,6 +391,8 @@ impl Node {
         self.locals = locals(&self.config, live, &self.told);
         let seen = Seen::look(&self.locals, &self.present).map_err(Refused::Interfaces)?;
         self.missing = seen.missing;
+        // What was told of an interface that is gone is told of nothing.
+        self.told.retain(|_, told| seen.names.contains(&told.interface));
         self.problems.extend(seen.problems.iter().cloned());
         let numbers = self.endpoint_numbers(&seen)?;
         let mut slots: Vec<Option<usize>> = Vec::new();
@@ -407,15 +426,22 @@ impl Node {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let mut record = Record::new(&candidate, self.next, since, image.source(), back);
         record.prefixes = self.prefixes(&candidate);
-        self.records.keep(&record, &candidate.image).map_err(|e| {
+        self.make_room(staged.len())?;
+        let staging = Instant::now();
+        let (records, kernel) = (&self.records, &self.kernel);
+        // The record is written while the kernel waits for its grace period; both come before the flip.
+        let (kept, slot) = std::thread::scope(|scope| {
+            let kept = scope.spawn(|| records.keep(&record, &candidate.image));
+            let slot = kernel.stage(Generation { image: &staged, prefixes: &record.prefixes });
+            (kept.join().unwrap_or_else(|_| Err(io::Error::other("writing panicked"))), slot)
+        });
+        kept.map_err(|e| {
             Refused::Compile(format!(
                 "the generation could not be written to {}: {e}",
                 self.config.state.display()
             ))
         })?;
-        self.make_room(staged.len())?;
-        let staging = Instant::now();
-        let slot = self.kernel.stage(Generation { image: &staged, prefixes: &record.prefixes })?;
+        let slot = slot?;
         if let Some(services) = &mut self.services {
             services.stage(&self.kernel, slot, self.next)?;
         }

@@ -16,6 +16,8 @@ pub(super) struct Seen {
     pub(super) found: BTreeMap<usize, Link>,
     /// Indices of every interface there is.
     pub(super) indices: BTreeSet<u32>,
+    /// And their names.
+    pub(super) names: BTreeSet<String>,
     /// The host's own addresses.
     pub(super) host: BTreeSet<IpAddr>,
     /// An endpoint's namespace could not be looked into, so any interface may be its.
@@ -32,6 +34,7 @@ impl Seen {
         let links = links::links()?;
         let mut out = Self {
             indices: links.values().map(|l| l.index).collect(),
+            names: links.keys().cloned().collect(),
             host: links::addresses()?,
             ..Self::default()
         };

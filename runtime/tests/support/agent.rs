@@ -113,8 +113,9 @@ impl Agent {
     /// Writes the configuration with these entries as its endpoints.
     pub(crate) fn write_endpoints(&self, entries: &str) {
         let (id, name, extra) = (std::process::id(), &self.name, &self.extra);
+        let none = if entries.is_empty() { " []" } else { "" };
         let text = format!(
-            "node: test\npolicies: [policies]\nstate: state\npins: portcullis-t-{id}-{name}\n{extra}endpoints:\n{entries}"
+            "node: test\npolicies: [policies]\nstate: state\npins: portcullis-t-{id}-{name}\n{extra}endpoints:{none}\n{entries}"
         );
         write_whole(&self.config(), &text);
     }
