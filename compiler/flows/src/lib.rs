@@ -10,6 +10,7 @@
 pub mod read;
 pub mod record;
 pub mod seen;
+mod time;
 mod wire;
 
 pub use record::{End, L7, Left, Pod, Port, Record, Verdict};

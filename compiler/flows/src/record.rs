@@ -168,9 +168,10 @@ impl<'a> Told<'a> {
 
 /// What a piece of a recording is.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one at a time: a box would be an allocation for each line")]
 pub enum Said<'a> {
     /// A fact.
-    Record(Box<Record<'a>>),
+    Record(Record<'a>),
     /// So many events were lost.
     Lost(u64),
     /// Nothing that counts, and why.
@@ -252,7 +253,7 @@ fn wrapped(log: &str, depth: u8) -> Said<'static> {
     let Some(inner) = inner else { return Said::Left(Left::NoFlow) };
     match serde_json::from_str::<Envelope<'_>>(inner) {
         Ok(mut e) => match envelope(&mut e, inner, depth + 1) {
-            Said::Record(r) => Said::Record(Box::new(r.owned())),
+            Said::Record(r) => Said::Record(r.owned()),
             Said::Lost(n) => Said::Lost(n),
             Said::Left(l) => Said::Left(l),
         },
@@ -284,8 +285,7 @@ fn flow_of<'a>(f: &mut Flow<'a>, beside: Option<&Text<'a>>) -> Said<'a> {
         Err(why) => return left(why),
     };
     let Some(head) = transport(f) else { return left(Left::NoTransport) };
-    let time = f.time.as_ref().or(beside).and_then(|t| t.0.parse::<jiff::Timestamp>().ok());
-    let time = time.and_then(|t| i64::try_from(t.as_nanosecond()).ok());
+    let time = f.time.as_ref().or(beside).and_then(|t| crate::time::nanos(&t.0));
     let told = |raw: Option<&'a RawValue>, ip, names: Option<Vec<Text<'a>>>| Told {
         raw: Cow::Borrowed(raw.map_or("", RawValue::get)),
         ip,
@@ -317,7 +317,7 @@ fn flow_of<'a>(f: &mut Flow<'a>, beside: Option<&Text<'a>>) -> Said<'a> {
     };
     let swap = is_reply || matches!(head, Head::Icmp(false, 0) | Head::Icmp(true, 129));
     let (from, to) = if swap { (destination_end, source_end) } else { (source_end, destination_end) };
-    Said::Record(Box::new(Record { from, to, source_port, port, l7, verdict, time, guessed }))
+    Said::Record(Record { from, to, source_port, port, l7, verdict, time, guessed })
 }
 
 fn verdict(f: &Flow<'_>) -> Result<Verdict, Left> {

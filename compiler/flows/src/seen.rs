@@ -100,7 +100,7 @@ impl Seens {
             crate::read::Piece::TooLong(_) => Said::Left(Left::TooLong),
         };
         match said {
-            Said::Record(r) => self.record(*r),
+            Said::Record(r) => self.record(r),
             Said::Lost(n) => self.lost = self.lost.saturating_add(n),
             Said::Left(why) => self.leave(why),
         }
