@@ -12,7 +12,7 @@ thread_local! {
 
 /// RFC 3339 as nanoseconds since 1970; `None` for what is no time, or one that does not fit.
 pub(crate) fn nanos(text: &str) -> Option<i64> {
-    plain(text).unwrap_or_else(|| slow(text))
+    plain(text).or_else(|| slow(text))
 }
 
 fn slow(text: &str) -> Option<i64> {
@@ -21,7 +21,7 @@ fn slow(text: &str) -> Option<i64> {
 }
 
 /// The form that Go writes in UTC: the second, perhaps a fraction, `Z`. `None` for other forms.
-fn plain(text: &str) -> Option<Option<i64>> {
+fn plain(text: &str) -> Option<i64> {
     let (second, rest) = text.as_bytes().split_first_chunk::<19>()?;
     let digits: &[u8] = match rest.strip_suffix(b"Z")? {
         [] => &[],
@@ -38,7 +38,7 @@ fn plain(text: &str) -> Option<Option<i64>> {
     }
     let last = LAST.get();
     if last.0 == *second {
-        return Some(last.1.checked_mul(1_000_000_000)?.checked_add(fraction));
+        return last.1.checked_mul(1_000_000_000)?.checked_add(fraction);
     }
     // A second before 1970 or one that does not fit is for the library alone.
     let whole = slow(&format!("{}Z", std::str::from_utf8(second).ok()?))? / 1_000_000_000;
@@ -46,7 +46,7 @@ fn plain(text: &str) -> Option<Option<i64>> {
         return None;
     }
     LAST.set((*second, whole));
-    Some(whole.checked_mul(1_000_000_000)?.checked_add(fraction))
+    whole.checked_mul(1_000_000_000)?.checked_add(fraction)
 }
 
 #[cfg(test)]
