@@ -190,16 +190,17 @@ impl<'a> Picker<'a> {
             }
         }
         let mut absent = BTreeSet::new();
-        while let Some(other) = all.iter().find(|i| !wanted.contains(i)).copied() {
-            // It has all these labels, so it has more.
+        // Others that have these labels have more, or are told apart by what no selector of ours names (the service
+        // account): the bound takes those in.
+        for other in all.clone().into_iter().filter(|i| !wanted.contains(i)) {
+            if !all.contains(&other) {
+                continue;
+            }
             let more = self.cluster.labels(other).into_iter().flat_map(Self::own);
-            let key = more.map(|(k, _)| k).find(|k| labels.k8s(k).is_none());
-            let Some(key) = key else {
-                // Told apart by what no selector of ours names; the bound says so.
-                break;
-            };
-            absent.insert(key.to_owned());
-            all.retain(|i| self.cluster.labels(*i).is_some_and(|l| l.k8s(key).is_none()));
+            if let Some(key) = more.map(|(k, _)| k).find(|k| labels.k8s(k).is_none()) {
+                absent.insert(key.to_owned());
+                all.retain(|i| self.cluster.labels(*i).is_some_and(|l| l.k8s(key).is_none()));
+            }
         }
         (Pick { labels: owned(&own), absent: absent.into_iter().collect() }, all)
     }
