@@ -3,6 +3,7 @@
 use crate::kernel::address_of;
 use portcullis_abi as abi;
 use portcullis_abi::maps::{EGRESS, Event, FlowKey, KIND_NEW, VERDICT_DROPPED};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 const ROOM: usize = 32_768;
 
 /// Flows between two addresses that policy cannot tell apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Pair {
     /// The pod of this node.
     pub own: IpAddr,
@@ -101,6 +102,22 @@ impl Passed {
         }
     }
 
+    /// All of them as text, for the next agent.
+    pub fn save(&self) -> String {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        serde_json::to_string(&seen.iter().collect::<Vec<_>>()).unwrap_or_default()
+    }
+
+    /// Adds what an earlier agent saw. A text that is none adds nothing.
+    pub fn load(&self, text: &str) {
+        let known: Vec<(Pair, i64)> = serde_json::from_str(text).unwrap_or_default();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for (pair, time) in known.into_iter().take(ROOM) {
+            let latest = seen.entry(pair).or_insert(time);
+            *latest = time.max(*latest);
+        }
+    }
+
     /// Those seen since a time.
     pub fn since(&self, time: i64) -> Vec<Pair> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -137,6 +154,20 @@ mod tests {
         assert_eq!(all.len(), 1, "{all:?}");
         assert_eq!((all[0].own, all[0].egress, all[0].coordinate()), ([10, 0, 0, 1].into(), false, 80));
         assert!(passed.since(11).is_empty());
+    }
+
+    #[test]
+    fn what_was_seen_is_known_to_the_next_agent() {
+        let passed = Passed::default();
+        passed.add(&[event(1), event(2)], 10);
+        let next = Passed::default();
+        next.add(&[event(2)], 20);
+        next.load(&passed.save());
+        assert_eq!((next.since(0).len(), next.since(20).len()), (2, 1));
+        for text in ["", "{", "[[1,2]]", "null"] {
+            next.load(text);
+        }
+        assert_eq!(next.since(0).len(), 2);
     }
 
     #[test]

@@ -118,7 +118,7 @@ impl Reporter {
             })),
             "problems": node.problems().iter().take(20).map(shorten).collect::<Vec<_>>(),
         });
-        Said { status, notices: notices(node, &policies) }
+        Said { status, notices: notices(node, &policies), nodes: node.nodes() }
     }
 
     fn condition(&mut self, kind: &'static str, is: bool, reason: &str, message: &str) -> Value {

@@ -43,6 +43,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(15));
 /// How often one looks for events that the kernel had no room for.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often the flows that passed are written down.
+const KEEP: Duration = Duration::from_mins(1);
 /// Events that a client may be behind before it misses some.
 const BEHIND: usize = 4096;
 
@@ -191,6 +193,8 @@ pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
     tell_cluster(&node, &mut teller);
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut keep = tokio::time::interval_at(Instant::now() + KEEP, KEEP);
+    keep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut due: Option<(Instant, Instant)> = None;
     let mut pods_due: Option<Instant> = None;
     let mut waiting: Vec<Waiting> = Vec::new();
@@ -213,6 +217,7 @@ pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
                     serve(stream, tell.clone());
                 }
             }
+            _ = keep.tick() => node.keep_flows(),
             _ = look.tick() => {
                 if let Some(lost) = node.kernel().counters().ok().and_then(|c| c.get(counter::EVENTS_LOST as usize).copied()) {
                     flows.lost(lost);
@@ -279,6 +284,7 @@ pub async fn run(path: &Path, given: Given) -> Result<(), ServeError> {
         }
     }
     drop(watcher);
+    node.keep_flows();
     let _ = fs::remove_file(control::path(&state));
     let _ = fs::remove_file(control::hubble_path(&state));
     tracing::info!(

@@ -156,6 +156,35 @@ fn what_denies_nothing_that_passed_goes_on_and_what_is_taken_back_waits_no_more(
 }
 
 #[test]
+fn flows_that_ended_before_a_restart_are_remembered() {
+    let Some(mut agent) = Agent::new("memory", &["web", "db"]) else { return };
+    agent.configure("guard: {holdOnDenied: true}\n");
+    agent.policy("db.yaml", &open());
+    agent.start();
+    agent.generation(1);
+    let _servers = agent.serve("db", 5432);
+    assert!(agent.reaches("web", agent.at("db", 5432)));
+    until("the event", || {
+        let rules = agent.ask(&json!({"ask": "rules"})).unwrap_or_default();
+        rules["rules"].as_array().into_iter().flatten().any(|r| r["hits"].as_u64() > Some(0))
+    });
+    Command::new("kill").arg(agent.pid().unwrap().to_string()).status().unwrap();
+    until("what it remembers", || {
+        fs::read_to_string(agent.state().join("passed.json")).is_ok_and(|t| t.contains("5432"))
+    });
+    agent.kill();
+    // The kernel forgets what it tracked, too.
+    let config = agent.config();
+    assert!(
+        agent.agent(&["detach", "--config", config.to_str().unwrap()]).output().unwrap().status.success()
+    );
+    agent.policy("db.yaml", DB);
+    agent.start();
+    let v = agent.wait("it is held", |v| !v["waits"].is_null());
+    assert!(v["waits"]["denied"].to_string().contains("lab/web"), "{v}");
+}
+
+#[test]
 fn a_machine_that_starts_anew_keeps_what_waits_waiting() {
     let Some(mut agent) = Agent::new("reboot", &["web", "db"]) else { return };
     agent.configure("guard: {canary: canary}\n");

@@ -155,6 +155,11 @@ impl Mirror {
         self.states().into_iter().filter_map(say).collect()
     }
 
+    /// How many objects of a kind are known.
+    pub fn count(&self, kind: Kind) -> usize {
+        lock(&self.shared).kinds.get(&kind).map_or(0, |one| one.objects.len())
+    }
+
     /// One object, if it is known.
     pub fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<Arc<str>> {
         let key = Key { kind, namespace: namespace.to_owned(), name: name.to_owned() };

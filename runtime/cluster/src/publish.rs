@@ -8,7 +8,7 @@
 use crate::kinds::Kind;
 use crate::mirror::chain;
 use crate::own::{API_VERSION, MANAGER, nodes};
-use crate::wait::{Backoff, spread};
+use crate::wait::{Backoff, part, spread};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, DynamicObject};
@@ -27,8 +27,10 @@ const LONGEST_NOTE: usize = 1024;
 /// How often is told.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// Between two writes of a node's object.
+    /// Between two writes of a node's object; and the most that one waits for the others.
     pub status: Duration,
+    /// The part of that for each node there is.
+    pub turn: Duration,
     /// The same where nothing is new but the generation: pods come and go all day.
     pub calm: Duration,
     /// Between two events.
@@ -43,6 +45,7 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             status: Duration::from_secs(20),
+            turn: Duration::from_millis(20),
             calm: Duration::from_mins(5),
             events: Duration::from_secs(2),
             again: Duration::from_mins(50),
@@ -73,6 +76,8 @@ pub struct Said {
     pub status: Value,
     /// What is true of policies.
     pub notices: Vec<Notice>,
+    /// How many nodes learn of the same at once.
+    pub nodes: usize,
 }
 
 /// Tells it. Dropped, it stops.
@@ -169,7 +174,7 @@ impl Teller {
     async fn tell(mut self) {
         let mut written = Value::Null;
         let mut backoff = Backoff::new();
-        let mut next = Instant::now() + spread(self.pace.status) / 4;
+        let mut next = Instant::now();
         let mut calm = next;
         let mut again = Instant::now() + self.pace.again;
         loop {
@@ -178,7 +183,10 @@ impl Teller {
                 () = sleep_until(again) => {}
             }
             again = Instant::now() + self.pace.again;
-            sleep_until(next).await;
+            // All have it to say at once.
+            let nodes = u32::try_from(self.said.borrow().nodes).unwrap_or(u32::MAX);
+            let all = self.pace.turn.saturating_mul(nodes).min(self.pace.status);
+            sleep_until(next.max(Instant::now() + part(all))).await;
             if !self.wait_while_calm(&written, calm).await {
                 return;
             }

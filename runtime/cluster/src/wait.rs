@@ -38,6 +38,11 @@ pub(crate) fn spread(whole: Duration) -> Duration {
     half + half * u32::try_from(chance).unwrap_or(0) / 1024
 }
 
+/// Between nothing and all of it.
+pub(crate) fn part(whole: Duration) -> Duration {
+    (spread(whole).saturating_sub(whole / 2)) * 2
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,5 +57,7 @@ mod tests {
         assert!(backoff.wait() <= FIRST);
         let many: std::collections::BTreeSet<Duration> = (0..32).map(|_| spread(LONGEST)).collect();
         assert!(many.len() > 8, "{many:?}");
+        let parts: Vec<Duration> = (0..64).map(|_| part(LONGEST)).collect();
+        assert!(parts.iter().all(|p| *p <= LONGEST) && parts.iter().any(|p| *p < LONGEST / 2), "{parts:?}");
     }
 }

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 const LONG: Duration = Duration::from_secs(40);
 const FAST: Pace = Pace {
     status: Duration::from_millis(40),
+    turn: Duration::from_millis(1),
     calm: Duration::from_millis(40),
     events: Duration::from_millis(10),
     again: Duration::from_hours(1),
@@ -48,7 +49,7 @@ fn notice(note: &str) -> Notice {
 }
 
 fn said(n: u64, notices: &[Notice]) -> Said {
-    Said { status: json!({"generation": n}), notices: notices.to_vec() }
+    Said { status: json!({"generation": n}), notices: notices.to_vec(), nodes: 20 }
 }
 
 async fn until(what: &str, is: impl Fn() -> bool) {
@@ -102,7 +103,7 @@ async fn a_generation_with_nothing_else_to_say_waits_and_anything_else_does_not(
     let say = |n: u64, held: bool| {
         let policies = json!([{"name": "p", "enforcedGeneration": n}]);
         let status = json!({"generation": n, "since": n.to_string(), "held": held, "policies": policies});
-        publisher.say(Said { status, notices: Vec::new() });
+        publisher.say(Said { status, notices: Vec::new(), nodes: 1 });
     };
     say(1, false);
     until("the first", || generation(&server) == Some(1)).await;

@@ -137,9 +137,25 @@ impl Node {
         self.guard.kept.held.as_ref()
     }
 
-    /// Gives the guard the flows that passed.
+    /// Gives the guard the flows that passed, and those of the agent before to them.
     pub fn watch_flows(&mut self, passed: Arc<Passed>) {
+        if let Some(text) = self.passed_file().and_then(|path| fs::read_to_string(path).ok()) {
+            passed.load(&text);
+        }
         self.guard.passed = Some(passed);
+    }
+
+    /// Writes them down for the next agent; without a guard nobody asks for them.
+    pub fn keep_flows(&self) {
+        if let (Some(path), Some(passed)) = (self.passed_file(), &self.guard.passed)
+            && let Err(e) = record::write(&path, passed.save().as_bytes())
+        {
+            tracing::warn!(%e, "flows that passed could not be written to {}", path.display());
+        }
+    }
+
+    fn passed_file(&self) -> Option<PathBuf> {
+        self.config.guard.hold_on_denied.then(|| self.config.state.join("passed.json"))
     }
 
     /// Lets what is held go on; its digest. [`Self::refresh`] puts it into use.

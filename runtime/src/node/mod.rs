@@ -236,6 +236,7 @@ impl Node {
         // Gone back: the files count again once they change.
         let back = self.current.as_ref().and_then(|r| r.back.clone()).filter(|b| b.files == named(&texts));
         if let (Some(_), Some(record)) = (&back, &self.current) {
+            self.given = Some(policy_set(&texts.policies));
             texts.policies = record.policy_texts();
             return self.apply(&texts, back, false);
         }
@@ -266,6 +267,7 @@ impl Node {
             .ok_or_else(|| format!("generation {to} is not kept; there are {}", list(&kept)))?;
         let mut texts = self.texts();
         let back = Back { to, files: named(&texts) };
+        self.given = Some(policy_set(&texts.policies));
         texts.policies = record.policy_texts();
         texts.broken.clear();
         self.apply(&texts, Some(back), false).map_err(|e| e.to_string())?;
@@ -585,6 +587,11 @@ impl Node {
     /// Why nothing new is compiled.
     pub fn refused(&self) -> Option<&String> {
         self.refused.as_ref()
+    }
+
+    /// How many nodes the cluster has.
+    pub fn nodes(&self) -> usize {
+        self.mirror.as_ref().map_or(0, |m| m.count(portcullis_cluster::Kind::Node))
     }
 
     /// Whether the API server has an object.
