@@ -448,3 +448,28 @@ fn long_lists_are_cut_on_a_terminal_and_whole_in_a_patch() {
     let patch = s.run(&with(&["suggest", "f", "--format", "patch"], &[])).ends(0);
     assert_eq!(patch.out.matches("diff --git").count(), 60);
 }
+
+#[test]
+fn policies_in_lists_are_edited_where_they_stand() {
+    let s = scene();
+    let before = "apiVersion: v1\nkind: List\nitems:\n# the front door\n- apiVersion: cilium.io/v2\n  kind: CiliumNetworkPolicy\n  metadata: {name: a, namespace: shop}\n  spec:\n    endpointSelector:\n      matchLabels:\n        app: web\n    ingress:\n      - fromEndpoints:\n          - matchLabels:\n              app: front\n        toPorts:\n          - ports:\n              - port: \"1\"\n                protocol: TCP\n# the other one\n- apiVersion: v1\n  kind: ConfigMap\n  metadata: {name: c}\n";
+    s.write("head/a.yaml", before);
+    s.write("base/none.yaml", "");
+    json_of(&s, &["--write"]);
+    let after = fs::read_to_string(s.path("head/a.yaml")).unwrap();
+    // Both flows are new: back and front, on 8080.
+    assert!(after.contains("                protocol: TCP\n      - fromEndpoints:\n          - matchLabels:\n              app: back\n"), "{after}");
+    assert!(
+        after.ends_with("# the other one\n- apiVersion: v1\n  kind: ConfigMap\n  metadata: {name: c}\n"),
+        "{after}"
+    );
+    s.run(&with(&["simulate", "f"], &[])).ends(0);
+    let list: Value = json!({"apiVersion": "v1", "kind": "List", "items": [{"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": "a", "namespace": "shop"}, "spec": {"podSelector": {"matchLabels": {"app": "web"}}}}]});
+    fs::remove_file(s.path("head/a.yaml")).unwrap();
+    s.write("head/a.json", format!("{list:#}\n"));
+    json_of(&s, &["--write"]);
+    let after: Value = serde_json::from_str(&fs::read_to_string(s.path("head/a.json")).unwrap()).unwrap();
+    assert_eq!(after["items"][0]["spec"]["ingress"][0]["ports"][0]["port"], 8080, "{after:#}");
+    s.run(&with(&["simulate", "f"], &[])).ends(0);
+}

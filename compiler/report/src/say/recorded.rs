@@ -141,6 +141,10 @@ pub(crate) fn recording(r: &Recording) -> Vec<(bool, String)> {
     if n > 0 {
         out.push((false, format!("left out, since other records say the same: {words}")));
     }
+    if r.denied.flows > 0 {
+        let text = "`portcullis suggest` with the same recording and sides writes what to add so that these flows keep passing";
+        out.push((false, text.to_owned()));
+    }
     out.extend(r.notes.iter().map(|n| (false, n.clone())));
     out
 }
