@@ -33,6 +33,8 @@ const LOCAL: u32 = 100;
 const POLICIES: u32 = 1_000;
 const SERVICES: u32 = 5_000;
 const ROUNDS: u32 = 101;
+/// Pods of the node that come later.
+const LATER: u32 = 31;
 
 fn address(n: u32) -> String {
     format!("10.{}.{}.{}", 64 + (n >> 16), (n >> 8) & 255, n & 255)
@@ -103,6 +105,7 @@ fn serve() {
         let n: u32 = words[1].parse().unwrap();
         match words[0] {
             "pod" => server.apply(pod(n, "node-1", &json!({}))),
+            "here" => server.apply(pod(n, "test", &json!({}))),
             "new" => server.apply(pod(n, "node-1", &json!({"build": format!("b{n}")}))),
             "gone" => server.delete("Pod", &format!("team-{}", n % 100), &format!("pod-{n:05}")),
             "policy" => server.apply(policy(7, n)),
@@ -147,7 +150,7 @@ fn scene(services: bool) -> Scene {
     let lab = Lab::new("pct-live", &[]).unwrap();
     let node = lab.node();
     let mut batch = String::new();
-    for n in 0..LOCAL {
+    for n in (0..LOCAL).chain(PODS..PODS + LATER) {
         use std::fmt::Write as _;
         writeln!(batch, "link add v{n} type veth peer name p{n}\nlink set v{n} up\nlink set p{n} up")
             .unwrap();
@@ -239,12 +242,12 @@ fn main() {
     }
     let services = std::env::args().nth(1).as_deref() == Some("services");
     let mut scene = scene(services);
-    until("the first generation", || scene.log().contains("in use"));
+    until("the first generation", || scene.log().contains("INFO in use"));
     thread::sleep(Duration::from_secs(1));
     let log = scene.log();
     let find = |what: &str| log.lines().find(|l| l.contains(what)).map(str::to_owned);
-    println!("{}", find("in use").unwrap());
-    let (listed, used) = (at(&find("has been listed").unwrap()), at(&find("in use").unwrap()));
+    println!("{}", find("INFO in use").unwrap());
+    let (listed, used) = (at(&find("has been listed").unwrap()), at(&find("INFO in use").unwrap()));
     println!("from the last list to enforcement: {:.2} s", used - listed);
     println!("memory after it: {:?} KB (now, most)", scene.memory());
     let folder = Path::new("/sys/fs/bpf").join(PINS);
@@ -265,6 +268,15 @@ fn main() {
         }
         say(say_it, took);
     }
+    let mut took = Vec::new();
+    for n in PODS..PODS + LATER {
+        let before = kernel.endpoints().unwrap().len();
+        let begun = scene.say("here", n);
+        until("an endpoint", || kernel.endpoints().unwrap().len() > before);
+        took.push(begun.elapsed());
+        thread::sleep(Duration::from_millis(300));
+    }
+    say("a pod of this node, to its programs", took);
     let mut took = Vec::new();
     for n in 0..ROUNDS {
         thread::sleep(Duration::from_millis(300));
@@ -290,5 +302,5 @@ fn main() {
     for line in log.lines().filter(|l| l.contains("WARN") || l.contains("ERROR")).take(5) {
         println!("{line}");
     }
-    println!("{}", log.lines().rfind(|l| l.contains("in use")).unwrap());
+    println!("{}", log.lines().rfind(|l| l.contains("INFO in use")).unwrap());
 }

@@ -4,6 +4,7 @@ use crate::compile::Broken;
 use crate::inputs::{NamedText, blocking};
 use portcullis_cluster::{Changes, Key, Kind};
 use portcullis_diag::{FileId, SourceMap};
+use portcullis_front::Parsed;
 use portcullis_front::ast::{Body, Object};
 use portcullis_ir::cluster::LiveFacts;
 use portcullis_services::Services;
@@ -21,7 +22,7 @@ pub struct LivePod {
     pub node: String,
     /// Its addresses.
     pub addresses: Vec<IpAddr>,
-    /// Its labels, for people.
+    /// Its labels, for people, where it runs on this node.
     pub labels: Vec<(String, String)>,
     /// It is being stopped: whoever else has its address now has it rightly.
     pub terminating: bool,
@@ -30,6 +31,8 @@ pub struct LivePod {
 /// See the module documentation.
 #[derive(Debug, Default)]
 pub struct Live {
+    /// The node whose pods' labels are kept.
+    own: String,
     ready: bool,
     policies: BTreeMap<Key, NamedText>,
     /// Pods that are endpoints: neither finished nor on the host's network.
@@ -62,51 +65,80 @@ impl Difference {
     }
 }
 
+/// Objects that are read before they are taken in.
+const PART: usize = 2048;
+
+fn name_of(key: &Key) -> String {
+    format!("{} {}/{}.json", key.kind.name(), key.namespace, key.name)
+}
+
+/// Reads texts, many of them on all processors.
+fn parse(part: &[(Key, Option<Arc<str>>)]) -> Vec<Option<Parsed>> {
+    let one = |(key, text): &(Key, Option<Arc<str>>)| {
+        let text = text.as_ref().filter(|_| key.kind != Kind::ServiceAccount)?;
+        Some(portcullis_front::parse(FileId(0), &name_of(key), text))
+    };
+    let many = std::thread::available_parallelism().map_or(1, usize::from);
+    if many == 1 || part.len() < 64 {
+        return part.iter().map(one).collect();
+    }
+    std::thread::scope(|scope| {
+        let parts = part.chunks(part.len().div_ceil(many));
+        let readers: Vec<_> =
+            parts.map(|p| scope.spawn(move || p.iter().map(one).collect::<Vec<_>>())).collect();
+        let read = readers.into_iter().map(|r| match r.join() {
+            Ok(read) => read,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        read.flatten().collect()
+    })
+}
+
 impl Live {
-    /// Of nothing yet. Services are kept where they are translated.
-    pub fn new(services: bool) -> Self {
-        Self { services: services.then(Services::default), ..Self::default() }
+    /// Of nothing yet, for a node of that name. Services are kept where they are translated.
+    pub fn new(node: &str, services: bool) -> Self {
+        Self { own: node.to_owned(), services: services.then(Services::default), ..Self::default() }
     }
 
     /// Takes changes in. In which order and how many at a time they come has no effect on what is kept.
     pub fn take(&mut self, changes: Changes) -> Difference {
         let mut out = Difference { others: self.ready != changes.ready, ..Difference::default() };
         self.ready = changes.ready;
-        for (key, text) in changes.objects {
-            if key.kind.is_policy() {
-                out.others = true;
-                match text {
-                    Some(text) => {
-                        let name = format!("{} {}/{}.json", key.kind.name(), key.namespace, key.name);
-                        self.policies.insert(key, (name, text));
-                    }
-                    None => drop(self.policies.remove(&key)),
-                }
-            } else {
-                self.object(key, text.as_ref(), &mut out);
+        let (policies, others): (Vec<_>, Vec<_>) =
+            changes.objects.into_iter().partition(|(key, _)| key.kind.is_policy());
+        for part in others.chunks(PART) {
+            for ((key, text), parsed) in part.iter().zip(parse(part)) {
+                self.object(key.clone(), text.as_ref(), parsed, &mut out);
+            }
+        }
+        for (key, text) in policies {
+            out.others = true;
+            match text {
+                Some(text) => drop(self.policies.insert(key.clone(), (name_of(&key), text))),
+                None => drop(self.policies.remove(&key)),
             }
         }
         out
     }
 
-    fn object(&mut self, key: Key, text: Option<&Arc<str>>, out: &mut Difference) {
+    fn object(&mut self, key: Key, text: Option<&Arc<str>>, parsed: Option<Parsed>, out: &mut Difference) {
         if key.kind == Kind::ServiceAccount {
             return;
         }
         self.revision += 1;
         let kind = key.kind.name();
         let mut pod = None;
-        if let Some(services) = &mut self.services {
+        // To look for a slice takes a walk through all.
+        let is_new = key.kind == Kind::EndpointSlice && !self.facts.has_slice(&key.namespace, &key.name);
+        if let Some(services) = self.services.as_mut().filter(|_| !is_new) {
             services.remove(kind, &key.namespace, &key.name);
         }
         let mut broken = Vec::new();
         let mut known = false;
-        if let Some(text) = text {
-            let name = format!("{kind} {}/{}.json", key.namespace, key.name);
-            let parsed = portcullis_front::parse(FileId(0), &name, text);
+        if let (Some(text), Some(parsed)) = (text, parsed) {
             if parsed.diagnostics.iter().any(|d| d.severity == portcullis_diag::Severity::Error) {
                 let mut sources = SourceMap::new();
-                sources.add(name.as_str(), Arc::clone(text));
+                sources.add(name_of(&key), Arc::clone(text));
                 broken.extend(blocking(&parsed).map(|d| Broken::of(d, &sources).to_string()));
             }
             for o in &parsed.objects {
@@ -115,7 +147,7 @@ impl Live {
                 if let Some(services) = &mut self.services {
                     services.add(o);
                 }
-                pod = pod_of(o);
+                pod = pod_of(o, &self.own);
             }
         }
         if !known {
@@ -184,13 +216,13 @@ impl Live {
 }
 
 /// What the node looks at, of a pod that is an endpoint.
-fn pod_of(o: &Object) -> Option<LivePod> {
+fn pod_of(o: &Object, own: &str) -> Option<LivePod> {
     let Body::Pod(pod) = &o.body else { return None };
     let text = |(k, v): &(smol_str::SmolStr, smol_str::SmolStr)| (k.to_string(), v.to_string());
     (!pod.host_network && !pod.finished).then(|| LivePod {
         node: pod.node.as_deref().unwrap_or_default().to_owned(),
         addresses: pod.ips.clone(),
-        labels: o.meta.labels.iter().map(text).collect(),
+        labels: o.meta.labels.iter().filter(|_| pod.node.as_deref() == Some(own)).map(text).collect(),
         terminating: pod.terminating,
     })
 }

@@ -213,7 +213,7 @@ impl Model {
         Self {
             maker: Maker::new(&config),
             config,
-            live: Live::new(false),
+            live: Live::new("here", false),
             registry: Registry::new(4096, BTreeMap::new()),
             pending: Difference::default(),
             candidate: None,

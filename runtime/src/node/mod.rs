@@ -199,7 +199,7 @@ impl Node {
         let maker = Maker::new(&config);
         let guard = Guard::open(&config.state);
         Ok(Self {
-            live: Live::new(config.services.is_some()),
+            live: Live::new(&config.node, config.services.is_some()),
             config,
             mirror: None,
             fleet: None,

@@ -102,6 +102,11 @@ impl LiveFacts {
         }
     }
 
+    /// Whether an EndpointSlice is there.
+    pub fn has_slice(&self, namespace: &str, name: &str) -> bool {
+        self.slices.contains_key(&(namespace.into(), name.into()))
+    }
+
     /// The facts, as a source of a cluster.
     pub fn facts(&self) -> &Facts {
         &self.facts
