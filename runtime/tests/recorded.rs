@@ -19,21 +19,35 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use std::{env, fs, thread};
 use support::agent::Agent;
 
-/// The command line that is tested beside the agent: another package's program, so cargo is asked for it.
+/// When the newest of the files below a folder was written.
+fn newest(folder: &Path) -> SystemTime {
+    let entries = fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
+    let times =
+        entries.map(|p| if p.is_dir() { newest(&p) } else { p.metadata().unwrap().modified().unwrap() });
+    times.max().unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// The command line that is tested beside the agent: another package's program. With the whole workspace it is built
+/// beside this test; alone, or older than its sources, cargo is asked for it.
 fn portcullis() -> PathBuf {
     let exe = env::current_exe().unwrap();
     let folder = exe.parent().unwrap().parent().unwrap();
+    let program = folder.join("portcullis");
+    let built = program.metadata().and_then(|m| m.modified());
+    if built.is_ok_and(|built| built > newest(&root().join("compiler"))) {
+        return program;
+    }
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--locked", "--quiet", "--package", "portcullis-cli"]);
     if folder.ends_with("release") {
         cargo.arg("--release");
     }
     assert!(cargo.current_dir(root()).status().unwrap().success());
-    folder.join("portcullis")
+    program
 }
 
 /// One end in the lab.
