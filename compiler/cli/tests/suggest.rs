@@ -473,3 +473,18 @@ fn policies_in_lists_are_edited_where_they_stand() {
     assert_eq!(after["items"][0]["spec"]["ingress"][0]["ports"][0]["port"], 8080, "{after:#}");
     s.run(&with(&["simulate", "f"], &[])).ends(0);
 }
+
+#[test]
+fn what_of_a_recording_was_not_looked_at_is_said() {
+    let s = scene();
+    let lost = "{\"lost_events\":{\"source\":\"HUBBLE_RING_BUFFER\",\"num_events_lost\":\"7\"}}\n";
+    s.write("f", format!("{}not JSON\n{lost}", record(&shop("back"), &shop("web"), 8080, 1)));
+    let said = [
+        "the recorder lost 7 events: what they were about was not looked at",
+        "1 line says nothing that could be used: 1 not readable as JSON of a flow",
+    ];
+    s.run(&with(&["suggest", "f"], &[])).ends(0).says(&said);
+    s.run(&with(&["simulate", "f"], &[])).ends(1).says(&said);
+    let notes = json_of(&s, &[])["notes"].to_string();
+    assert!(said.iter().all(|text| notes.contains(text)), "{notes}");
+}

@@ -24,6 +24,7 @@ pub use model::{
     CheckReport, ClusterSource, Coverage, DiffReport, ExplainedSide, Explanation, ReachReport, Recording,
     StepsReport, Tally, Traffic,
 };
+pub use say::losses;
 pub use words::clean;
 
 use portcullis_diag::SourceMap;

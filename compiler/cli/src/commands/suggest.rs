@@ -110,6 +110,7 @@ pub(crate) fn run(args: &SuggestArgs, global: &Global) -> Result<Exit, Failure> 
     let of_base = (&base.policies, &base.cluster);
     let refused = judged.refused(&told, [of_base, (&head.policies, &head.cluster)], &options);
     let chosen = Chosen::of(&judged, &told, &refused, &filter);
+    notes.extend(portcullis_report::losses(&judged.as_read()));
 
     let policies: Vec<&Object> = objects(head_files).filter(|o| is_policy(o)).collect();
     let editable = head_files.iter().map(|f| f.id).collect();

@@ -356,17 +356,9 @@ impl Judged<'_> {
                 pairs.into_iter().map(|((from, to, port), n)| (from, to, port.to_string(), n)).collect();
             t.pairs.sort_by(|a, b| b.3.cmp(&a.3).then_with(|| (&a.0, &a.1, &a.2).cmp(&(&b.0, &b.1, &b.2))));
         }
-        let said = |(why, n): (&portcullis_flows::Left, &u64)| (why.words().to_owned(), *n, why.is_loss());
-        let mut left: Vec<(String, u64, bool)> = self.seens.left.iter().map(said).collect();
-        left.sort_by(|a, b| (b.2, b.1, &a.0).cmp(&(a.2, a.1, &b.0)));
         let recording = Recording {
-            pieces: self.seens.pieces,
-            records: self.seens.records,
             flows: connections,
             requests,
-            lost: self.seens.lost,
-            left,
-            unplaced: self.unplaced.iter().map(|(why, n)| ((*why).to_owned(), *n)).collect(),
             denied: denied.done(),
             allowed: allowed.done(),
             l7: l7.done(),
@@ -374,9 +366,24 @@ impl Judged<'_> {
             passed_then: passed_then.done(),
             audited,
             notes: self.lineup.notes(self.seens.guessed, unjudged),
-            observed_only: false,
+            ..self.as_read()
         };
         (recording, traffic)
+    }
+
+    /// How much was read, and what of it was not looked at.
+    pub(crate) fn as_read(&self) -> Recording {
+        let said = |(why, n): (&portcullis_flows::Left, &u64)| (why.words().to_owned(), *n, why.is_loss());
+        let mut left: Vec<(String, u64, bool)> = self.seens.left.iter().map(said).collect();
+        left.sort_by(|a, b| (b.2, b.1, &a.0).cmp(&(a.2, a.1, &b.0)));
+        Recording {
+            pieces: self.seens.pieces,
+            records: self.seens.records,
+            lost: self.seens.lost,
+            left,
+            unplaced: self.unplaced.iter().map(|(why, n)| ((*why).to_owned(), *n)).collect(),
+            ..Recording::default()
+        }
     }
 
     fn example(&self, id: &FlowId, seen: &Seen) -> String {

@@ -17,5 +17,6 @@ pub(crate) use headline::{
     tally,
 };
 pub(crate) use names::{group, names, object, path, unnamed, workload};
+pub use recorded::losses;
 pub(crate) use recorded::{recording, seen, time};
 pub(crate) use verdict::{Evidence, cause, cause_now, change, evidence, no_side, side_name, verdict};

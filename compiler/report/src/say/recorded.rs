@@ -87,6 +87,32 @@ pub(crate) fn time(nanos: i64) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// What of a recording is left out because it says the same as others, or, with `loss`, because it could not be used.
+fn list(r: &Recording, loss: bool) -> (u64, String) {
+    let of: Vec<_> = r.left.iter().filter(|(_, _, l)| *l == loss).collect();
+    let words: Vec<String> = of.iter().map(|(why, n, _)| format!("{} {why}", number(*n))).collect();
+    (of.iter().map(|(_, n, _)| n).sum(), join(&words))
+}
+
+/// What of a recording was not looked at, and why: nothing that is asked of it is the whole truth without.
+pub fn losses(r: &Recording) -> Vec<String> {
+    let mut out = Vec::new();
+    if r.lost > 0 {
+        let lost = count(r.lost, "event");
+        out.push(format!("the recorder lost {lost}: what they were about was not looked at"));
+    }
+    let (n, words) = list(r, true);
+    if n > 0 {
+        let are = agree(n, "line says", "lines say");
+        out.push(format!("{} {are} nothing that could be used: {words}", number(n)));
+    }
+    for (why, n) in &r.unplaced {
+        let are = agree(*n, "flow was", "flows were");
+        out.push(format!("{} {are} not judged: {why}", number(*n)));
+    }
+    out
+}
+
 /// What was recorded as a whole: each text, and whether it is a warning.
 pub(crate) fn recording(r: &Recording) -> Vec<(bool, String)> {
     let mut out = vec![(
@@ -98,23 +124,7 @@ pub(crate) fn recording(r: &Recording) -> Vec<(bool, String)> {
             out.push((true, text));
         }
     };
-    warn(
-        &mut out,
-        r.lost,
-        format!("the recorder lost {}: what they were about was not looked at", count(r.lost, "event")),
-    );
-    let list = |loss: bool| -> (u64, String) {
-        let of: Vec<_> = r.left.iter().filter(|(_, _, l)| *l == loss).collect();
-        let words: Vec<String> = of.iter().map(|(why, n, _)| format!("{} {why}", number(*n))).collect();
-        (of.iter().map(|(_, n, _)| n).sum(), join(&words))
-    };
-    let (n, words) = list(true);
-    let are = agree(n, "line says", "lines say");
-    warn(&mut out, n, format!("{} {are} nothing that could be used: {words}", number(n)));
-    for (why, n) in &r.unplaced {
-        let are = agree(*n, "flow was", "flows were");
-        out.push((true, format!("{} {are} not judged: {why}", number(*n))));
-    }
+    out.extend(losses(r).into_iter().map(|text| (true, text)));
     let then = |t: Tally, what: &str| {
         format!("{} {what}: the base is not what was in force, or labels were others", tally_text(t))
     };
@@ -137,7 +147,7 @@ pub(crate) fn recording(r: &Recording) -> Vec<(bool, String)> {
     if r.audited > 0 {
         out.push((false, format!("{} passed in audit mode only", count(r.audited, "flow"))));
     }
-    let (n, words) = list(false);
+    let (n, words) = list(r, false);
     if n > 0 {
         out.push((false, format!("left out, since other records say the same: {words}")));
     }
